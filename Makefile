@@ -1,0 +1,101 @@
+# Every target makes and reuses .venv by itself. `make` alone lists the targets.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.stamp
+COMET_STAMP := .venv-comet/.stamp
+
+# PROFILE: demo (the shipped tiny model, any machine) or a40 (the full models, one 48 GB GPU).
+PROFILE ?= demo
+OUT ?= out/$(PROFILE)
+# More keys for an evaluated run, e.g. SET="policy.margin_words=1".
+SET ?=
+QUIET ?=
+
+EVALS := $(foreach pair,ende enit enzh,$(foreach regime,low high,eval-$(pair)-$(regime)))
+ALL_TALKS := $(sort $(wildcard demo/talks/*.flac))
+SHORT_TALKS := $(wordlist 1,3,$(ALL_TALKS))
+comma := ,
+space := $(subst ,, )
+
+ifeq ($(PROFILE),demo)
+TALKS ?= $(ALL_TALKS)
+SEGMENTS ?= demo/talks/audio-segments.yaml
+REFERENCES ?= demo/talks
+PRESET_SUFFIX :=
+PICK = --talks $(subst $(space),$(comma),$(strip $(basename $(notdir $(TALKS)))))
+else
+PRESET_SUFFIX := -$(PROFILE)
+PICK =
+endif
+
+.PHONY: help setup demo lint test comet-env clean $(EVALS)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-zA-Z].*:.*## / { printf "%-24s %s\n", $$1, $$2 }' Makefile
+	@echo "Variables: PROFILE=demo|a40 TALKS=\"audio …\" SEGMENTS=yaml REFERENCES=folder OUT=folder SET=\"key=value …\" COMET=1"
+
+setup: $(STAMP) ## make .venv with pinned packages
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## translate and score three short talks en→de at both operating points
+	@$(MAKE) --no-print-directory eval-ende-low eval-ende-high TALKS="$(or $(TALKS_GIVEN),$(SHORT_TALKS))" QUIET=--quiet
+	@echo
+	@$(BIN)/alignatt compare $(OUT)/ende-low $(OUT)/ende-high
+
+# TALKS on the command line reaches `make demo` too.
+ifeq ($(origin TALKS),command line)
+TALKS_GIVEN := $(TALKS)
+endif
+
+eval-ende-low: ## English → German within 2 s, scored (likewise enit, enzh)
+eval-ende-high: ## English → German within 4 s, scored (likewise enit, enzh)
+
+# $* is <pair>-<regime>. The offline yardstick is shared by both regimes and made again only when talks, code or
+# weights are newer.
+$(EVALS): PAIR = $(firstword $(subst -, ,$*))
+$(EVALS): AGENT = $(BIN)/simulstream --agent agent.AlignAttAgent --src-lang en --tgt-lang $(PAIR:en%=%) --source $(TALKS)
+$(EVALS): OFFLINE = $(OUT)/$(PAIR)-offline
+$(EVALS): eval-%: $(STAMP)
+	@$(BIN)/python -m eval.weights $*$(PRESET_SUFFIX)
+	@[ -n "$(strip $(TALKS))" ] && [ -n "$(SEGMENTS)" ] && [ -n "$(REFERENCES)" ] \
+	  || { echo "PROFILE=$(PROFILE) wants TALKS=\"audio …\" SEGMENTS=yaml REFERENCES=folder." >&2; exit 2; }
+	@if [ "$$(cat $(OFFLINE).talks 2>/dev/null)" != "$(strip $(TALKS))" ] || [ -n "$$(find agent heads demo/model demo/asr \
+	    $(TALKS) -type f ! -name '*.pyc' -newer $(OFFLINE).talks -print -quit 2>/dev/null)" ]; then \
+	  echo "== $(PAIR) offline"; \
+	  $(AGENT) --preset $(PAIR)-low$(PRESET_SUFFIX) --set policy.name=offline --output $(OFFLINE) --force; \
+	  echo "$(strip $(TALKS))" > $(OFFLINE).talks; \
+	fi
+	@echo "== $*"
+	@$(AGENT) --preset $*$(PRESET_SUFFIX) $(if $(SET),--set $(SET)) --output $(OUT)/$* --force
+	@$(BIN)/alignatt score $(OUT)/$* --segments $(SEGMENTS) --references $(REFERENCES) --offline $(OFFLINE) $(PICK) $(QUIET)
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint ## everything that is checked: lint, then pytest with warnings as errors
+	$(BIN)/pytest
+
+comet-env: $(COMET_STAMP) ## make .venv-comet, which scores XCOMET-XL (COMET=1 make eval-…)
+
+$(COMET_STAMP): Makefile
+	$(PYTHON) -m venv .venv-comet
+	.venv-comet/bin/pip install -q --disable-pip-version-check unbabel-comet==2.2.7 simulstream==1.0.0 \
+	  omnisteval==0.1.10 'setuptools<81' sentencepiece==0.2.0
+	@touch $@
+
+clean: ## remove results, builds and caches; the environments stay
+	rm -rf out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find agent heads eval demo tests -name __pycache__ -type d -prune -exec rm -rf {} +

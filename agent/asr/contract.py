@@ -1,0 +1,31 @@
+"""The recogniser contract: audio in, words on absolute stream time out."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from agent.words import Hypothesis
+
+SAMPLE_RATE_HZ = 16_000
+
+Samples = npt.NDArray[np.float32]
+
+
+class Recognizer(Protocol):
+    """One stream of audio. Not shared between streams; models behind it may be.
+
+    ``push`` and ``flush`` return a `Hypothesis` whose word times are absolute stream seconds, start <= end, monotone
+    and never beyond the audio heard. The live tail is bounded in seconds.
+    """
+
+    def push(self, samples: Samples) -> Hypothesis:
+        """Hear more audio: float32 mono 16 kHz in [-1, 1], any length, also zero. ValueError if not finite and 1-D."""
+
+    def flush(self) -> Hypothesis:
+        """End of the stream: everything still live is committed, ``live`` is empty."""
+
+    def reset(self) -> None:
+        """Forget the stream; time starts again at 0. Idempotent."""

@@ -1,0 +1,141 @@
+"""Attention rows from a Transformers model that runs on SDPA.
+
+An attention function is registered with Transformers; it calls the stock SDPA function and, for the layers somebody
+asked for, computes the softmax rows of a few heads beside it. Nothing is patched, layers outside pay nothing.
+`eager_rows` reads the same rows from ``output_attentions`` of an eager model: slow, and the reference of the tests.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from agent.mt.drafter import Head
+
+IMPLEMENTATION = "alignatt_sdpa"
+
+
+class RowCapture:
+    """Collects rows while it is active (see `capturing`).
+
+    ``heads`` in the order wanted; ``source_span``: columns [start, end), absolute positions. Each forward pass adds
+    rows for its last ``n_queries`` query positions (batch 1).
+    """
+
+    def __init__(self, heads: Sequence[Head], source_span: tuple[int, int]) -> None:
+        self.heads = tuple(heads)
+        self.source_span = source_span
+        self.n_queries = 1
+        self._order = {head: index for index, head in enumerate(self.heads)}
+        self._by_layer: dict[int, list[int]] = {}
+        for layer, head in self.heads:
+            self._by_layer.setdefault(layer, []).append(head)
+        self._rows: list[dict[Head, torch.Tensor]] = []
+
+    def start_pass(self, n_queries: int = 1) -> None:
+        """Announce a forward pass of which the last ``n_queries`` positions are wanted; 0 for none."""
+        self.n_queries = n_queries
+        self._rows.append({})
+
+    def rows(self) -> torch.Tensor:
+        """float32 ``[heads, rows, source tokens]`` over all passes so far, on the CPU."""
+        width = self.source_span[1] - self.source_span[0]
+        passes = [torch.stack([rows[head] for head in self.heads]) for rows in self._rows if rows]
+        if not passes:
+            return torch.zeros(len(self.heads), 0, width)
+        return torch.cat(passes, dim=1).cpu()
+
+    def add(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        mask: torch.Tensor | None,
+        scaling: float,
+        window: int | None,
+        softcap: float | None,
+    ) -> None:
+        """Rows of this layer. ``query`` [1, heads, q, d], ``key`` [1, kv heads, k, d], after norm and RoPE."""
+        heads = self._by_layer.get(layer)
+        if not heads or self.n_queries == 0:
+            return
+        n_rows, n_keys, n_queries = self.n_queries, key.shape[2], query.shape[2]
+        group = query.shape[1] // key.shape[1]
+        q = query[0, heads, -n_rows:].float()
+        k = key[0, [head // group for head in heads]].float()
+        logits = (q @ k.transpose(1, 2)) * scaling
+        if softcap is not None:
+            logits = torch.tanh(logits / softcap) * softcap
+        position = torch.arange(n_keys - n_rows, n_keys, device=query.device)[:, None]
+        column = torch.arange(n_keys, device=query.device)[None, :]
+        if mask is None:
+            visible = column <= position
+            if window is not None:
+                visible &= column > position - window
+            logits = logits.masked_fill(~visible, float("-inf"))
+        else:
+            wanted = mask[0, 0, n_queries - n_rows :, :n_keys]
+            logits = logits.masked_fill(~wanted, float("-inf")) if wanted.dtype == torch.bool else logits + wanted
+        start, end = self.source_span
+        weights = torch.softmax(logits, dim=-1)[:, :, start:end]
+        for head, rows in zip(heads, weights, strict=True):
+            self._rows[-1][Head(layer, head)] = rows
+
+
+_active = threading.local()
+
+
+@contextmanager
+def capturing(capture: RowCapture | None) -> Iterator[None]:
+    """Make ``capture`` receive the rows of forward passes in this thread."""
+    _active.capture = capture
+    try:
+        yield
+    finally:
+        _active.capture = None
+
+
+def _sdpa_with_capture(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    capture: RowCapture | None = getattr(_active, "capture", None)
+    if capture is not None:
+        capture.add(
+            int(module.layer_idx),  # type: ignore[arg-type]
+            query,
+            key,
+            attention_mask,
+            query.shape[-1] ** -0.5 if scaling is None else scaling,
+            kwargs.get("sliding_window") or getattr(module, "sliding_window", None),
+            kwargs.get("softcap"),
+        )
+    output: tuple[torch.Tensor, None] = sdpa_attention_forward(
+        module, query, key, value, attention_mask, scaling=scaling, **kwargs
+    )
+    return output
+
+
+AttentionInterface.register(IMPLEMENTATION, _sdpa_with_capture)
+AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
+
+
+@torch.inference_mode()
+def eager_rows(model: Any, ids: Sequence[int], heads: Sequence[Head], source_span: tuple[int, int]) -> torch.Tensor:
+    """float32 ``[heads, len(ids), source tokens]``: rows of every position, from an eager model's own attentions."""
+    output = model(input_ids=torch.tensor([list(ids)], device=model.device), output_attentions=True, use_cache=False)
+    start, end = source_span
+    rows = [output.attentions[layer][0, head, :, start:end].float().cpu() for layer, head in heads]
+    return torch.stack(rows)

@@ -1,0 +1,267 @@
+"""Which drafted words are committed: policies over a draft's units, its attention rows and the source frontier.
+
+Every policy is a pure function `Policy.accept(view, frontier)`: units are scanned left to right, the first that fails
+stops the scan, with a named reason. When the source is finished every policy accepts the whole draft.
+
+``alignatt`` is ours. ``paper`` is the published AlignAtt acceptance (IWSLT 2026, 2026.iwslt-1.32, rules 5-7) with
+frontier counts in tokens. ``local-agreement`` (Liu et al. 2020), ``wait-k`` (Ma et al. 2019), ``cut-last`` and
+``offline`` are the yardsticks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from agent.config import PolicyConfig
+from agent.mt.drafter import RowConvention
+from agent.mt.units import TokenUnit
+from agent.words import Frontier
+
+StopReason = Literal[
+    "end-of-draft",
+    "frontier",
+    "closure",
+    "incomplete-word",
+    "weak-peak",
+    "little-accessible-mass",
+    "no-agreement",
+    "wait",
+    "cut",
+    "source-unfinished",
+]
+
+Rows = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class DraftView:
+    """What a policy may look at.
+
+    ``rows``: float32 ``[heads, tokens, source tokens]``; ``weights``: float32 ``[heads]``, the heads' TS;
+    ``word_of_token``: int64 ``[source tokens]``, visible word (context included) of each source token; ``units``: the
+    draft's stability units; ``closed``: the model ended the sentence after the draft; ``n_accepted``: units of the live
+    sentence committed so far; ``n_context``: visible words that belong to earlier sentences; ``token_ids``: the draft;
+    ``earlier``: the tails of previous drafts after the same accepted prefix, newest first; ``earlier_ends``: for each
+    of them the token counts at which one of its units ends.
+    """
+
+    token_ids: tuple[int, ...]
+    rows: Rows
+    weights: npt.NDArray[np.float32]
+    word_of_token: npt.NDArray[np.int64]
+    units: tuple[TokenUnit, ...]
+    closed: bool
+    n_accepted: int = 0
+    n_context: int = 0
+    earlier: tuple[tuple[int, ...], ...] = ()
+    earlier_ends: tuple[frozenset[int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Why a unit passed or failed: the source word its attention peaks on (-1 without rows) and the weight there."""
+
+    text: str
+    source_word: int
+    peak: float
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """Accepted prefix of a draft: ``n_tokens`` tokens, ``n_units`` units, and what stopped the scan."""
+
+    n_tokens: int
+    n_units: int
+    stop_reason: StopReason
+    evidence: tuple[Evidence, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A named acceptance rule and what it needs from the drafter."""
+
+    name: str
+    row_convention: RowConvention | None
+    """Rows to capture: as the head set says (None with ``needs_rows``), or a fixed convention."""
+    needs_rows: bool
+    rule: Callable[[DraftView, Frontier], Acceptance]
+    n_earlier: int = 0
+    """How many previous draft tails the rule compares with."""
+    drafts_unfinished: bool = True
+    """False when nothing is ever accepted before the source is finished, so that drafting would be wasted."""
+
+    def accept(self, view: DraftView, frontier: Frontier) -> Acceptance:
+        """The acceptance for this draft; a finished source accepts everything."""
+        if frontier.finished:
+            return Acceptance(len(view.token_ids), len(view.units), "end-of-draft")
+        return self.rule(view, frontier)
+
+
+def build_policy(config: PolicyConfig) -> Policy:
+    """The policy a configuration names."""
+    rules: dict[str, Policy] = {
+        "alignatt": Policy(
+            "alignatt", None, True, lambda v, f: _alignatt(v, f, config), n_earlier=config.confirmations
+        ),
+        "paper": Policy("paper", "own", True, lambda v, f: _paper(v, f, config)),
+        "local-agreement": Policy(
+            "local-agreement",
+            None,
+            False,
+            lambda v, f: _local_agreement(v, config.agree - 1),
+            n_earlier=config.agree - 1,
+        ),
+        "wait-k": Policy("wait-k", None, False, lambda v, f: _wait_k(v, f, config)),
+        "cut-last": Policy("cut-last", None, False, lambda v, f: _cut_last(v, config.cut_words)),
+        "offline": Policy(
+            "offline", None, False, lambda v, f: Acceptance(0, 0, "source-unfinished"), drafts_unfinished=False
+        ),
+    }
+    return rules[config.name]
+
+
+def mean_rows(view: DraftView) -> Rows:
+    """float32 ``[tokens, source tokens]``: mean of the heads' rows weighted by their translation scores."""
+    weights = view.weights / view.weights.sum()
+    return np.tensordot(weights, view.rows, axes=(0, 0)).astype(np.float32)
+
+
+def _alignatt(view: DraftView, frontier: Frontier, config: PolicyConfig) -> Acceptance:
+    """Hold a unit while the attention of its first token peaks on one of the last ``margin_words`` accessible words.
+
+    Later tokens of a unit inherit the decision. Closure guard: when the model closed the sentence although the source
+    goes on, the last word is held too, since a sentence's end is what a model invents first. Where units are less than
+    words (Chinese characters), the last word is every unit at the end that peaks on the same source word.
+    """
+    rows = mean_rows(view)
+    limit = frontier.n_accessible - config.margin_words
+    evidence: list[Evidence] = []
+    passed, reason = len(view.units), "end-of-draft"
+    for index, unit in enumerate(view.units):
+        row = rows[unit.first]
+        peak = int(row.argmax()) if row.size else -1
+        word = int(view.word_of_token[peak]) if row.size else -1
+        evidence.append(Evidence(unit.text, word, float(row[peak]) if row.size else 0.0))
+        if word >= limit or not np.isfinite(row).all() or not row.size:
+            passed, reason = index, "frontier"
+            break
+    if reason == "end-of-draft" and view.closed and config.closure_guard and passed:
+        last_word = evidence[-1].source_word
+        while passed and evidence[passed - 1].source_word == last_word:
+            passed -= 1
+        reason = "closure"
+    confirmed = _n_shared_units(view, config.confirmations)
+    if confirmed < passed:
+        passed, reason = confirmed, "no-agreement"
+    return _whole_units(view, passed, reason, tuple(evidence))
+
+
+def _paper(view: DraftView, frontier: Frontier, config: PolicyConfig) -> Acceptance:
+    """Published rules 5-7 on every token: filtered peak before the frontier, strong enough, enough accessible mass."""
+    rows = view.rows
+    filtered = median_filter(welford_z(rows) if config.z_score else rows, config.median_width).mean(axis=0)
+    mean = rows.mean(axis=0)
+    n_accessible = int((view.word_of_token < frontier.n_accessible).sum())
+    reason = "end-of-draft"
+    n_tokens = len(view.token_ids)
+    for token in range(n_tokens):
+        peak = int(filtered[token].argmax()) if filtered.shape[1] else n_accessible + config.margin_tokens
+        if peak >= n_accessible + config.margin_tokens:
+            reason = "frontier"
+        elif mean[token, peak] < config.min_peak:
+            reason = "weak-peak"
+        elif mean[token, :n_accessible].sum() < config.min_accessible_mass:
+            reason = "little-accessible-mass"
+        if reason != "end-of-draft":
+            n_tokens = token
+            break
+    passed = sum(unit.end <= n_tokens for unit in view.units)
+    return _whole_units(view, passed, reason)
+
+
+def welford_z(rows: Rows) -> Rows:
+    """Each head's rows standardised, column by column, by the rows of earlier draft tokens; the first two stay raw.
+
+    ``rows`` and result: float32 ``[heads, tokens, source tokens]``. Source: the paper's prefix-Welford normalisation.
+    """
+    result = rows.copy()
+    for token in range(2, rows.shape[1]):
+        earlier = rows[:, :token]
+        result[:, token] = (rows[:, token] - earlier.mean(axis=1)) / (earlier.std(axis=1) + 1e-6)
+    return result
+
+
+def median_filter(rows: Rows, width: int) -> Rows:
+    """Running median of odd ``width`` over the last axis, edges repeated; width 1 returns ``rows``."""
+    if width == 1 or rows.shape[-1] == 0:
+        return rows
+    half = width // 2
+    padded = np.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(half, half)], mode="edge")
+    return np.median(np.lib.stride_tricks.sliding_window_view(padded, width, axis=-1), axis=-1).astype(np.float32)
+
+
+def _local_agreement(view: DraftView, n_earlier: int) -> Acceptance:
+    """Units that this draft shares with each of the ``n_earlier`` drafts before it, ends included."""
+    passed = _n_shared_units(view, n_earlier)
+    return _whole_units(view, passed, "end-of-draft" if passed == len(view.units) else "no-agreement")
+
+
+def _n_shared_units(view: DraftView, n_earlier: int) -> int:
+    """How many leading units the draft shares with each of the ``n_earlier`` drafts before it, ends included."""
+    if n_earlier == 0:
+        return len(view.units)
+    if len(view.earlier) < n_earlier:
+        return 0
+    shared = min(_common_prefix(view.token_ids, tail) for tail in view.earlier[:n_earlier])
+    passed = 0
+    for unit in view.units:
+        # Equal tokens are not yet an equal word: the other draft may go on with a suffix.
+        if unit.end > shared or not all(unit.end in ends for ends in view.earlier_ends[:n_earlier]):
+            break
+        passed += 1
+    return passed
+
+
+def _wait_k(view: DraftView, frontier: Frontier, config: PolicyConfig) -> Acceptance:
+    """Stay ``k`` source words behind, at ``units_per_word`` target units for each source word."""
+    heard = frontier.n_accessible - view.n_context
+    allowed = int((heard - config.k) * config.units_per_word) - view.n_accepted
+    passed = max(0, min(allowed, len(view.units)))
+    return _whole_units(view, passed, "end-of-draft" if passed == len(view.units) else "wait")
+
+
+def _cut_last(view: DraftView, cut_words: int) -> Acceptance:
+    """Everything but the last ``cut_words`` units of the draft."""
+    passed = max(0, len(view.units) - cut_words)
+    return _whole_units(view, passed, "cut" if passed < len(view.units) else "end-of-draft")
+
+
+def _whole_units(
+    view: DraftView, passed: int, reason: StopReason | str, evidence: tuple[Evidence, ...] = ()
+) -> Acceptance:
+    """Accept the first ``passed`` units, rounded back so that only finished units on token boundaries are kept."""
+    units: Sequence[TokenUnit] = view.units
+    if passed and not units[passed - 1].complete:
+        passed -= 1
+        reason = "incomplete-word" if reason == "end-of-draft" else reason
+    # Two units in one token are committed together or not at all.
+    while passed and passed < len(units) and units[passed].first < units[passed - 1].end:
+        passed -= 1
+    n_tokens = units[passed - 1].end if passed else 0
+    if passed and passed == len(units):
+        n_tokens = len(view.token_ids)
+    return Acceptance(n_tokens, passed, reason, evidence)  # type: ignore[arg-type]
+
+
+def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    length = 0
+    for x, y in zip(a, b, strict=False):
+        if x != y:
+            break
+        length += 1
+    return length

@@ -1,0 +1,252 @@
+"""Score one run folder: what ``alignatt score DIR`` does. Writes scores.json and scores.tsv into the folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from agent.errors import UserError
+from agent.paths import resolve
+from eval import comet, omnisteval_run
+from eval.log import LOG_NAME, RunLog, Talk, read_log, real_time_factor
+from eval.references import DEMO_TALKS, SEGMENTS_NAME, References, load
+from eval.signature import group, signature
+from eval.wer import TRACE_NAME, word_error_rate
+
+SCORES_NAME = "scores.json"
+REGIME_LIMIT_MS = {"low": 2000.0, "high": 4000.0}
+"""Upper bound of CU-LongYAAL per regime of the IWSLT simultaneous track, ms."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to score against; None means the default said in ``alignatt score --help``."""
+
+    segments: Path | None = None
+    references: Path | None = None
+    language: str | None = None
+    talks: tuple[str, ...] = ()
+    offline: Path | None = None
+    comet: bool = False
+
+
+@dataclass(frozen=True)
+class Regime:
+    """Verdict on a latency regime; ``met`` is None when the run names none."""
+
+    name: str | None
+    limit_ms: float | None
+    met: bool | None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """BLEU and chrF, 0–100."""
+
+    bleu: float
+    chrf: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Everything known about one run. Latencies are ms, ``wer`` and ``share_of_offline_bleu`` fractions of 1."""
+
+    bleu: float
+    chrf: float
+    cu_long_yaal_ms: float | None
+    ca_long_yaal_ms: float | None
+    rtf: float
+    wer: float | None
+    xcomet_xl: float | None
+    regime: Regime
+    offline: Quality | None
+    share_of_offline_bleu: float | None
+    policy: str | None
+    direction: str
+    talks: tuple[str, ...]
+    audio_s: float
+    signature: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder with what it is scored against."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    language: str
+    log: RunLog
+    talks: tuple[Talk, ...]
+    references: References
+
+    @property
+    def policy(self) -> str | None:
+        """Name of the policy; None for logs of other systems."""
+        name = group(self.config, "policy").get("name")
+        return str(name) if name is not None else None
+
+    @property
+    def signature(self) -> str:
+        """See ``eval.signature``."""
+        return signature(self.log, self.references, self.language, self.config)
+
+
+def score(folder: Path, options: Options) -> tuple[Scores, list[str]]:
+    """Score ``folder``, write the results into it, return them with remarks for the user."""
+    if options.comet:
+        comet.require()
+    run = open_run(folder, options)
+    extra = [] if options.talks else run.log.extra(run.references.talks)
+    remarks = [f"not scored, since the segmentation does not have them: {', '.join(extra)}"] if extra else []
+    latency = run.policy != "offline"
+    with tempfile.TemporaryDirectory(prefix="score-") as temporary:
+        inputs = omnisteval_run.prepare(Path(temporary), run.talks, run.references, run.language)
+        figures = omnisteval_run.run(inputs, latency=latency)
+        xcomet = comet.score(inputs, Path(temporary)) if options.comet else None
+    offline = offline_quality(run, options)
+    cu_ms = figures.get("long_yaal")
+    scores = Scores(
+        bleu=figures["bleu"],
+        chrf=figures["chrf"],
+        cu_long_yaal_ms=cu_ms,
+        ca_long_yaal_ms=figures.get("ca_long_yaal"),
+        rtf=real_time_factor(run.talks),
+        wer=word_error_rate(folder / TRACE_NAME, run.talks, run.references),
+        xcomet_xl=xcomet,
+        regime=verdict(run.config, cu_ms),
+        offline=offline,
+        share_of_offline_bleu=figures["bleu"] / offline.bleu if offline and offline.bleu else None,
+        policy=run.policy,
+        direction=f"{run.config.get('source_lang', 'en')}-{run.language}",
+        talks=run.references.talks,
+        audio_s=sum(talk.audio_s for talk in run.talks),
+        signature=run.signature,
+    )
+    write(folder, scores)
+    return scores, remarks
+
+
+def open_run(folder: Path, options: Options) -> Run:
+    """Read and check the log, configuration, segmentation and references of a run."""
+    if not folder.is_dir():
+        raise UserError(f"No run folder {folder}: give the --output of a simulstream run.")
+    config = read_config(folder)
+    language = options.language or config.get("target_lang")
+    if not isinstance(language, str):
+        raise UserError(f"{folder} has no config.yaml that says target_lang: give --lang.")
+    unit = omnisteval_run.level_of(language).unit
+    if config.get("latency_unit", unit) != unit:
+        raise UserError(
+            f"{folder}/config.yaml has latency_unit {config['latency_unit']} but {language} is scored by {unit}: "
+            "the tokens of the log are of the wrong kind. Run again, or check --lang."
+        )
+    log = read_log(folder / LOG_NAME)
+    segments, references = _locate(options)
+    loaded = load(segments, references, language)
+    loaded = loaded.subset(options.talks) if options.talks else loaded
+    talks = log.pick(loaded.talks)
+    if not any(talk.n_tokens for talk in talks):
+        raise UserError(f"{log.path} holds no translated text: every step emitted nothing. See the trace of the run.")
+    return Run(folder, config, language, log, tuple(talks), loaded)
+
+
+def offline_quality(run: Run, options: Options) -> Quality | None:
+    """Quality of the same cascade with the whole talk at hand; None when there is no such run.
+
+    Looked for in ``options.offline``, else in ``offline`` inside or beside the run and in ``<src><tgt>-offline`` beside
+    it. A figure scored earlier on the same log and references is taken from its scores.json.
+    """
+    pair = f"{run.config.get('source_lang', 'en')}{run.language}"
+    parent = run.folder.resolve().parent
+    places = [options.offline] if options.offline else [run.folder / "offline", parent / "offline"]
+    found = next((p for p in [*places, *([] if options.offline else [parent / f"{pair}-offline"])] if p.is_dir()), None)
+    if found is None or found.resolve() == run.folder.resolve():
+        if options.offline is not None:
+            raise UserError(f"No run folder {options.offline} for --offline: give one made with policy.name=offline.")
+        return None
+    names = dataclasses.replace(options, talks=run.references.talks, language=run.language)
+    other = open_run(found, names)
+    if other.policy != "offline":
+        raise UserError(f"{found} was made with policy '{other.policy}': run it with --set policy.name=offline.")
+    known = read_scores(found)
+    if known is not None and known.get("signature") == other.signature:
+        return Quality(known["bleu"], known["chrf"])
+    own, _ = score(found, dataclasses.replace(names, offline=None, comet=False))
+    return Quality(own.bleu, own.chrf)
+
+
+def verdict(config: Mapping[str, Any], cu_ms: float | None) -> Regime:
+    """Whether CU-LongYAAL stays within the regime that the configuration names."""
+    name = config.get("regime")
+    limit = REGIME_LIMIT_MS.get(str(name))
+    if limit is None:
+        return Regime(None, None, None)
+    return Regime(str(name), limit, None if cu_ms is None else cu_ms <= limit)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.yaml of a run as plain data, whoever's system it configures; empty when there is none."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        return {}
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    return config if isinstance(config, dict) else {}
+
+
+def read_scores(folder: Path) -> dict[str, Any] | None:
+    """scores.json of a run, None when it has not been scored."""
+    path = folder / SCORES_NAME
+    if not path.is_file():
+        return None
+    try:
+        scores = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: score the run again.") from error
+    return scores if isinstance(scores, dict) else None
+
+
+def write(folder: Path, scores: Scores) -> None:
+    """Write scores.json and scores.tsv, each in one move."""
+    tree = dataclasses.asdict(scores)
+    rows = ["metric\tvalue", *(f"{key}\t{value}" for key, value in _flat(tree))]
+    write_atomically(folder / SCORES_NAME, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(folder / "scores.tsv", "\n".join(rows) + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write beside ``path`` and move: a reader sees the old file or the new one, never half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _locate(options: Options) -> tuple[Path, Path]:
+    """Segmentation and references folder: as given, else next to each other, else the demo talks."""
+    folder = options.references or (options.segments.parent if options.segments else resolve(DEMO_TALKS))
+    return options.segments or folder / SEGMENTS_NAME, folder
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Sequence[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, (list, tuple)):
+            rows.append((f"{prefix}{key}", ",".join(map(str, value))))
+        else:
+            rows.append((f"{prefix}{key}", "" if value is None else str(value)))
+    return rows

@@ -1,0 +1,295 @@
+"""The pocketsphinx recogniser on speech that espeak-ng makes from the demonstration language."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from agent.asr import build_recognizer
+from agent.asr.contract import Samples
+from agent.asr.record import RecordingRecognizer
+from agent.asr.replay import ReplayRecognizer
+from agent.asr.speech import BLOCK, SpeechDetector
+from agent.asr.sphinx import SphinxRecognizer
+from agent.config import AgentConfig, AsrConfig
+from agent.errors import UserError
+from agent.paths import PROJECT
+from agent.words import Hypothesis, SourceWord
+
+MODEL = PROJECT / "demo" / "asr"
+RATE = 16_000
+CHUNK = 13_600
+SENTENCES = (
+    "Several engineers will install a new microphone in the garden.",
+    "Six pilots discussed an interesting story in the classroom last month.",
+    "The soldier will lose a shirt in the basement.",
+)
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng, which makes the speech, is not installed"),
+    pytest.mark.skipif(
+        not (MODEL / "words.dict").is_file(), reason="the demonstration's recogniser model is not built"
+    ),
+]
+
+
+def say(text: str) -> Samples:
+    """Speech at 16 kHz without silence around it."""
+    command = ["espeak-ng", "-v", "en-us", "-s", "140", "--stdout", text]
+    wave = subprocess.run(command, check=True, capture_output=True).stdout
+    audio, rate = soundfile.read(io.BytesIO(wave), dtype="float32")
+    loud = np.flatnonzero(np.abs(audio) > 0.003)
+    audio = 0.7 * audio[loud[0] : loud[-1] + 1]
+    positions = np.arange(0, len(audio) - 1, rate / RATE)
+    resampled: Samples = np.interp(positions, np.arange(len(audio)), audio).astype(np.float32)
+    return resampled
+
+
+def silence(seconds: float) -> Samples:
+    """A quiet room."""
+    return np.random.default_rng(0).normal(0, 0.001, int(seconds * RATE)).astype(np.float32)
+
+
+def hear(
+    recognizer: SphinxRecognizer | RecordingRecognizer | ReplayRecognizer, audio: Samples, chunk: int = CHUNK
+) -> list[Hypothesis]:
+    return [*(recognizer.push(audio[at : at + chunk]) for at in range(0, len(audio), chunk)), recognizer.flush()]
+
+
+def segments(hypotheses: Sequence[Hypothesis]) -> list[tuple[SourceWord, ...]]:
+    return [segment for hypothesis in hypotheses for segment in hypothesis.committed]
+
+
+def spoken(hypotheses: Sequence[Hypothesis]) -> list[tuple[tuple[str, float, float], ...]]:
+    """Everything but the stability, which counts pushes."""
+    return [tuple((word.text, word.start_s, word.end_s) for word in segment) for segment in segments(hypotheses)]
+
+
+def check_contract(hypotheses: Sequence[Hypothesis], max_live_s: float = 28.0) -> None:
+    last_s = 0.0
+    for hypothesis in hypotheses:
+        words = [*(word for segment in hypothesis.committed for word in segment), *hypothesis.live]
+        edges = [last_s, *(edge for word in words for edge in (word.start_s, word.end_s)), hypothesis.now_s]
+        assert edges == sorted(edges)
+        assert all(segment for segment in hypothesis.committed)
+        if hypothesis.committed:
+            last_s = hypothesis.committed[-1][-1].end_s
+        if hypothesis.live:
+            assert hypothesis.now_s - hypothesis.live[0].start_s <= max_live_s
+    assert hypotheses[-1].live == ()
+
+
+@pytest.fixture(scope="module")
+def spans() -> list[tuple[float, float]]:
+    """Start and end of each sentence of `talk`, seconds."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def talk(spans: list[tuple[float, float]]) -> Samples:
+    """Three sentences, 0.7 s apart."""
+    parts = [silence(1.3)]
+    for sentence in SENTENCES:
+        start = sum(map(len, parts))
+        parts += [say(sentence), silence(0.7)]
+        spans.append((start / RATE, (start + len(parts[-2])) / RATE))
+    return np.concatenate(parts)
+
+
+@pytest.fixture(scope="module")
+def heard(talk: Samples) -> list[Hypothesis]:
+    return hear(SphinxRecognizer(MODEL), talk)
+
+
+def test_sentences_and_absolute_times(heard: list[Hypothesis], spans: list[tuple[float, float]]) -> None:
+    check_contract(heard)
+    found = segments(heard)
+    assert len(found) == len(spans)
+    expected = " ".join(SENTENCES).lower().split()
+    recognised = [word.text for segment in found for word in segment]
+    assert sum(word in expected for word in recognised) >= 0.8 * len(expected)
+    for segment, (start_s, end_s) in zip(found, spans, strict=True):
+        assert segment[-1].text.endswith(".")
+        assert not any(word.text.endswith(".") for word in segment[:-1])
+        assert segment[0].start_s == pytest.approx(start_s, abs=0.25)
+        assert segment[-1].end_s == pytest.approx(end_s, abs=0.25)
+
+
+def test_sentence_ends_are_found_soon(heard: list[Hypothesis], spans: list[tuple[float, float]]) -> None:
+    reported = [hypothesis.now_s for hypothesis in heard for _ in hypothesis.committed]
+    for now_s, (_, end_s) in zip(reported, spans, strict=True):
+        assert now_s - end_s < 0.45 + 0.2 + CHUNK / RATE
+
+
+def test_partial_words_appear_and_grow_stable(heard: list[Hypothesis]) -> None:
+    assert sum(bool(hypothesis.live) for hypothesis in heard) >= 8
+    assert max(word.stability for hypothesis in heard for word in hypothesis.live) >= 3
+    assert all(not word.text.endswith(".") for hypothesis in heard for word in hypothesis.live)
+
+
+@pytest.mark.parametrize("chunk", [777, 5 * RATE, 60 * RATE])
+def test_text_does_not_depend_on_the_pushes(talk: Samples, heard: list[Hypothesis], chunk: int) -> None:
+    other = hear(SphinxRecognizer(MODEL), talk, chunk)
+    check_contract(other)
+    assert spoken(other) == spoken(heard)
+
+
+def test_empty_push_changes_nothing(talk: Samples, heard: list[Hypothesis]) -> None:
+    recognizer = SphinxRecognizer(MODEL)
+    assert recognizer.push(talk[:0]) == Hypothesis((), (), 0.0)
+    before = recognizer.push(talk[: 4 * RATE])
+    assert recognizer.push(talk[:0]) == Hypothesis((), before.live, before.now_s)
+
+
+def test_reset_forgets_the_stream(talk: Samples, heard: list[Hypothesis]) -> None:
+    recognizer = SphinxRecognizer(MODEL)
+    for n_samples in (0, 3 * RATE, 7 * RATE):
+        recognizer.push(talk[:n_samples])
+        recognizer.reset()
+        recognizer.reset()
+    assert hear(recognizer, talk) == heard
+    assert recognizer.flush().committed == ()
+
+
+def test_a_reused_decoder_remembers_nothing(talk: Samples, heard: list[Hypothesis]) -> None:
+    first = SphinxRecognizer(MODEL)
+    first.push(talk[: 4 * RATE])
+    decoder = first._decoder
+    del first
+    second = SphinxRecognizer(MODEL)
+    assert second._decoder is decoder
+    assert hear(second, talk) == heard
+
+
+def test_two_streams_in_threads(talk: Samples, heard: list[Hypothesis]) -> None:
+    recognizers = [SphinxRecognizer(MODEL), SphinxRecognizer(MODEL)]
+    assert recognizers[0]._decoder is not recognizers[1]._decoder
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(hear, recognizers, [talk, talk])) == [heard, heard]
+
+
+def sounds() -> dict[str, Samples]:
+    rng = np.random.default_rng(1)
+    n_samples = 8 * RATE
+    time_s = np.arange(n_samples) / RATE
+    white = rng.normal(0, 1, n_samples)
+    spectrum = np.fft.rfft(white)
+    pink = np.fft.irfft(spectrum / np.sqrt(np.arange(1, len(spectrum) + 1)), n_samples)
+    clicks = np.zeros(n_samples)
+    clicks[::9000] = 0.9
+    made = {
+        "digital silence": np.zeros(n_samples),
+        "quiet room": 0.001 * white,
+        "hiss": 0.03 * white,
+        "loud hiss": 0.3 * white,
+        "pink noise": 0.5 * pink / np.abs(pink).max(),
+        "hum": 0.3 * np.sin(2 * np.pi * 50 * time_s),
+        "tone": 0.3 * np.sin(2 * np.pi * 440 * time_s),
+        "bursts": 0.1 * white * (time_s % 2 < 0.7),
+        "clicks": clicks,
+        "square wave at full scale": np.sign(np.sin(2 * np.pi * 100 * time_s)) * 1.5,
+    }
+    return {name: audio.astype(np.float32) for name, audio in made.items()}
+
+
+@pytest.mark.parametrize("name", list(sounds()))
+def test_no_words_without_speech(name: str) -> None:
+    hypotheses = hear(SphinxRecognizer(MODEL), sounds()[name])
+    assert [word.text for hypothesis in hypotheses for word in hypothesis.live] == []
+    assert segments(hypotheses) == []
+
+
+def test_noise_before_speech_costs_nothing_later(talk: Samples) -> None:
+    hiss = np.random.default_rng(2).normal(0, 0.01, 6 * RATE).astype(np.float32)
+    hypotheses = hear(SphinxRecognizer(MODEL), np.concatenate([hiss, talk]))
+    check_contract(hypotheses)
+    assert len(segments(hypotheses)) == len(SENTENCES)
+    assert segments(hypotheses)[0][0].start_s >= 7.0
+
+
+def test_tail_is_bounded_without_pauses() -> None:
+    clips = [say(sentence) for sentence in SENTENCES]
+    speech = np.concatenate(clips * 6)[: 57 * RATE]
+    hypotheses = hear(SphinxRecognizer(MODEL, max_live_s=10.0), speech)
+    check_contract(hypotheses, max_live_s=10.0)
+    found = segments(hypotheses)
+    assert len(found) >= 6
+    assert found[-1][-1].text.endswith(".")
+    assert max(segment[-1].end_s - segment[0].start_s for segment in found) <= 10.0
+    assert sum(map(len, found)) >= 90
+
+
+def test_record_and_replay(tmp_path: Path, talk: Samples, heard: list[Hypothesis]) -> None:
+    config = AgentConfig(asr=AsrConfig(model=str(MODEL)), record_asr=str(tmp_path))
+    recorder = build_recognizer(config)
+    assert isinstance(recorder, RecordingRecognizer)
+    assert hear(recorder, talk) == heard
+    assert hear(ReplayRecognizer(tmp_path), talk) == heard
+
+
+def test_wrong_samples_are_refused() -> None:
+    recognizer = SphinxRecognizer(MODEL)
+    for samples in (np.zeros((2, 100), np.float32), np.full(100, np.nan, np.float32), np.full(9, np.inf, np.float32)):
+        with pytest.raises(ValueError, match="one channel of finite numbers"):
+            recognizer.push(samples)
+    assert recognizer.flush() == Hypothesis((), (), 0.0)
+
+
+def test_missing_model_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No recogniser model folder"):
+        SphinxRecognizer(tmp_path / "nothing")
+    with pytest.raises(UserError, match=r"has no words\.dict"):
+        SphinxRecognizer(tmp_path)
+    shutil.copy(MODEL / "words.dict", tmp_path)
+    with pytest.raises(UserError, match="has no language model"):
+        SphinxRecognizer(tmp_path)
+    (tmp_path / "lm.arpa").write_text("nonsense")
+    with pytest.raises(UserError, match="cannot load"):
+        SphinxRecognizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ('{"lww": 8}', "unknown decoder option 'lww'. Did you mean 'lw'"),
+        ('{"lw": "much"}', "could not convert"),
+        ('{"lm": "other"}', "'lm' cannot be set here"),
+        ("[]", "must hold decoder options"),
+        ("{", "not valid JSON"),
+    ],
+)
+def test_wrong_options(tmp_path: Path, options: str, message: str) -> None:
+    for path in MODEL.glob("[wl]*.*"):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "sphinx.json").write_text(options)
+    with pytest.raises(UserError, match=message) as caught:
+        SphinxRecognizer(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_options_reach_the_decoder(tmp_path: Path) -> None:
+    for path in MODEL.glob("[wl]*.*"):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "sphinx.json").write_text(json.dumps({"lw": 8.5, "cmninit": "50,-1"}))
+    recognizer = SphinxRecognizer(tmp_path)
+    assert recognizer._decoder.config["lw"] == 8.5
+
+
+def test_speech_detector_needs_more_than_a_click() -> None:
+    detector = SpeechDetector()
+    loud = (8000 * np.sin(2 * np.pi * 150 * np.arange(BLOCK) / RATE)).astype(np.int16)
+    states = []
+    for block in [loud, loud, np.zeros(BLOCK, np.int16), loud, loud, loud, loud]:
+        detector.hear(block)
+        states.append(detector.onset)
+    assert not any(states[:5])
+    assert states[-1] or not detector.is_speech

@@ -1,0 +1,151 @@
+"""Reading metrics logs, references and traces."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from test_eval_score import ENGLISH, SEGMENTS, append, german_talks, write_references, write_run
+
+from agent.errors import UserError
+from eval import references
+from eval.log import clean_tokens, read_log, real_time_factor
+from eval.wer import edit_distance, normalise, read_committed, word_error_rate
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [
+        ("", "holds no talk"),
+        ("not json\n", "line 1: not JSON"),
+        ("[1]\n", "line 1: a list"),
+        ('{"id": 3, "total_audio_processed": 1.0}\n', "no audio file belongs to stream 3"),
+        ('{"id": 0, "metadata": {}}\n', "name no audio file"),
+        (
+            '{"id": 0, "metadata": {"wav_name": "a.wav"}}\n{"id": 0}\n',
+            "line 2: total_audio_processed, computation_time",
+        ),
+    ],
+)
+def test_what_is_no_log(tmp_path: Path, text: str, pattern: str) -> None:
+    path = tmp_path / "simulstream.jsonl"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=pattern):
+        read_log(path)
+
+
+def test_absent_log(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No log"):
+        read_log(tmp_path / "simulstream.jsonl")
+
+
+def test_talk_without_steps_is_named(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", german_talks())
+    append(run / "simulstream.jsonl", {"id": 7, "metadata": {"wav_name": "three.flac"}})
+    log = read_log(run / "simulstream.jsonl")
+    assert [talk.name for talk in log.talks] == ["one", "two", "three"]
+    with pytest.raises(UserError, match="never processes them: three"):
+        log.pick(["one", "three"])
+
+
+def test_real_time_factor_leaves_loading_out(tmp_path: Path) -> None:
+    log = read_log(write_run(tmp_path / "run", german_talks()) / "simulstream.jsonl")
+    assert real_time_factor(log.talks) == pytest.approx(2.0 / 10.0)
+
+
+def test_clean_tokens() -> None:
+    assert clean_tokens(["a\u00a0b", "\u3000", "c\n"], "word") == ["a b", "c"]
+    assert clean_tokens(["中", "\u3000", "\n", " "], "char") == ["中", " ", " ", " "]
+
+
+def test_scattered_segments_are_grouped(tmp_path: Path) -> None:
+    folder = write_references(tmp_path / "refs", [SEGMENTS[0], SEGMENTS[2], SEGMENTS[1]])
+    loaded = references.load(folder / "audio-segments.yaml", folder, "de")
+    assert [segment["wav"] for segment in loaded.segments] == ["one.wav", "one.wav", "two.wav"]
+    assert loaded.of_talk("two").target == ("Wir gehen heute in den Park.",)
+
+
+@pytest.mark.parametrize(
+    ("segments", "pattern"),
+    [
+        ([], "holds no segments"),
+        ([{"wav": "a.wav", "offset": 0}], "segment 1: wav, offset and duration"),
+        ([{"wav": "a.wav", "offset": 0, "duration": "long"}], "must be seconds"),
+        ([{"wav": "a.wav", "offset": 0, "duration": 0}], "above 0 s"),
+        ([{"wav": f"{x}/a.wav", "offset": 0, "duration": 1} for x in "pqr"], "same name"),
+    ],
+)
+def test_bad_segmentation(tmp_path: Path, segments: list[dict[str, object]], pattern: str) -> None:
+    folder = write_references(tmp_path / "refs", segments)
+    with pytest.raises(UserError, match=pattern):
+        references.load(folder / "audio-segments.yaml", folder, "de")
+
+
+def test_absent_references(tmp_path: Path) -> None:
+    folder = write_references(tmp_path / "refs")
+    with pytest.raises(UserError, match=r"No references .*ref\.cs\.txt"):
+        references.load(folder / "audio-segments.yaml", folder, "cs")
+    with pytest.raises(UserError, match="No segmentation"):
+        references.load(folder / "other.yaml", folder, "de")
+    (folder / "audio-segments.yaml").write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match="not valid YAML"):
+        references.load(folder / "audio-segments.yaml", folder, "de")
+
+
+def test_references_survive_windows_line_ends_and_a_mark(tmp_path: Path) -> None:
+    folder = write_references(tmp_path / "refs")
+    (folder / "ref.de.txt").write_bytes("\ufeffEins.\r\nZwei\u2028b.\r\nDrei.".encode())
+    loaded = references.load(folder / "audio-segments.yaml", folder, "de")
+    assert loaded.target == ("Eins.", "Zwei b.", "Drei.")
+    assert yaml.safe_load((folder / "audio-segments.yaml").read_text(encoding="utf-8"))[0]["wav"] == "one.wav"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "edits"),
+    [
+        ("", "", 0),
+        ("a b c", "", 3),
+        ("", "a b", 2),
+        ("a b c d", "a c d", 1),
+        ("a b c", "a x b c", 1),
+        ("a b c", "c b a", 2),
+        ("k i t t e n", "s i t t i n g", 3),
+    ],
+)
+def test_edit_distance(wanted: str, given: str, edits: int) -> None:
+    assert edit_distance(wanted.split(), given.split()) == edits
+
+
+def test_normalise() -> None:
+    assert normalise("Don’t — in TWENTY-nineteen, OK?") == ["dont", "in", "twenty", "nineteen", "ok"]
+
+
+def write_trace(path: Path, texts: dict[int, list[str]]) -> Path:
+    for stream, sentences in texts.items():
+        append(path, {"stream": stream, "committed": []})
+        for sentence in sentences:
+            words = [{"text": text, "start_s": 0.0, "end_s": 0.1} for text in sentence.split()]
+            append(path, {"stream": stream, "committed": [words]})
+    return path
+
+
+def test_word_error_rate(tmp_path: Path) -> None:
+    folder = write_references(tmp_path / "refs")
+    loaded = references.load(folder / "audio-segments.yaml", folder, "de")
+    talks = {"two": german_talks()["two"], "one": german_talks()["one"]}
+    log = read_log(write_run(tmp_path / "run", talks) / "simulstream.jsonl")
+    trace = write_trace(tmp_path / "trace.jsonl", {0: ["the dog sleeps in the garden"], 1: ["the house is tall", ""]})
+    picked = log.pick(loaded.talks)
+    n_words = sum(len(line.split()) for line in ENGLISH)
+    assert word_error_rate(trace, picked, loaded) == pytest.approx((1 + 7) / n_words)
+    assert word_error_rate(tmp_path / "none.jsonl", picked, loaded) is None
+    assert word_error_rate(write_trace(tmp_path / "part.jsonl", {0: ["the dog"]}), picked, loaded) is None
+
+
+def test_broken_trace(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl"
+    trace.write_text(json.dumps({"stream": 0}) + "\n{", encoding="utf-8")
+    with pytest.raises(UserError, match="line 2: not a step of a trace"):
+        read_committed(trace)

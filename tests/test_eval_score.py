@@ -1,0 +1,305 @@
+"""Scoring end to end with the real OmniSTEval on logs of a few words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from agent import __version__
+from agent.errors import UserError
+from eval import omnisteval_run
+from eval.score import Options, Scores, score
+
+GERMAN = ["Das Haus ist klein.", "Wir gehen heute in den Park.", "Der Hund schläft im Garten."]
+ITALIAN = ["La casa è piccola.", "Oggi andiamo al parco.", "Il cane dorme in giardino."]
+CHINESE = ["房子很小。", "我们今天去公园。", "狗在花园里睡觉。"]
+ENGLISH = ["The house is small.", "We don't go to the park today.", "The dog sleeps in the garden."]
+SEGMENTS = [
+    {"wav": "one.wav", "offset": 0.5, "duration": 2.0, "speaker_id": "1"},
+    {"wav": "one.wav", "offset": 3.0, "duration": 3.0, "speaker_id": "1"},
+    {"wav": "two.wav", "offset": 0.0, "duration": 3.0, "speaker_id": "1"},
+]
+Steps = list[tuple[float, float, list[str]]]
+"""Audio heard (s), computation (s), tokens."""
+
+
+def write_references(folder: Path, segments: list[dict[str, Any]] = SEGMENTS) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "audio-segments.yaml").write_text(yaml.safe_dump(segments), encoding="utf-8")
+    for language, lines in (("de", GERMAN), ("it", ITALIAN), ("zh", CHINESE), ("en", ENGLISH)):
+        (folder / f"ref.{language}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return folder
+
+
+def write_run(folder: Path, talks: dict[str, Steps], language: str = "de", policy: str = "alignatt") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    lines: list[dict[str, Any]] = [{"model_loading_time": 9.0}]
+    for index, (name, steps) in enumerate(talks.items()):
+        lines.append({"id": index, "metadata": {"wav_name": f"/somewhere/{name}.wav"}})
+        lines += [
+            {
+                "id": index,
+                "total_audio_processed": heard,
+                "computation_time": spent,
+                "generated_tokens": tokens,
+                "deleted_tokens": [],
+            }
+            for heard, spent, tokens in steps
+        ]
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    (folder / "simulstream.jsonl").write_text(text, encoding="utf-8")
+    config = {
+        "source_lang": "en",
+        "target_lang": language,
+        "latency_unit": "char" if language == "zh" else "word",
+        "detokenizer_type": "simuleval",
+        "regime": "low",
+        "policy": {"name": policy},
+        "mt": {"model": "demo/model", "head_set": "no-such-set"},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    return folder
+
+
+def german_talks() -> dict[str, Steps]:
+    return {
+        "one": [
+            (1.5, 0.1, ["Das", "Haus"]),
+            (3.0, 0.1, ["ist", "groß."]),
+            (4.5, 0.2, ["Wir", "gehen"]),
+            (6.0, 0.2, []),
+            (6.5, 0.4, ["heute", "in", "den", "Park."]),
+        ],
+        "two": [(1.5, 0.3, ["Der", "Hund"]), (2.9, 0.2, ["schläft", "im"]), (3.5, 0.5, ["Garten."])],
+    }
+
+
+def chinese_talks() -> dict[str, Steps]:
+    return {
+        "one": [(1.5, 0.1, list("房子")), (3.0, 0.1, list("很大。")), (5.0, 0.2, list("我们今天去"))],
+        "two": [(1.5, 0.1, list("狗在")), (3.0, 0.1, list("花园\u3000睡\u00a0觉\n。"))],
+    }
+
+
+def append(path: Path, *entries: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as out:
+        out.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
+
+
+@pytest.fixture
+def references(tmp_path: Path) -> Path:
+    return write_references(tmp_path / "refs")
+
+
+@pytest.mark.parametrize(
+    ("language", "bleu", "chrf", "cu_ms", "ca_ms", "rtf"),
+    [
+        # CU by hand: segments lag 1.0 s, 1.25 s (words after the recording's end do not count) and 1.3 s.
+        ("de", 85.34453146858057, 89.49174569083934, 1183.3333333333333, 1350.0, 0.2),
+        ("zh", 51.224903203745654, 38.618431368365826, 1233.3333333333333, 1366.6666666666667, 0.075),
+    ],
+)
+def test_literal_figures(
+    tmp_path: Path, references: Path, language: str, bleu: float, chrf: float, cu_ms: float, ca_ms: float, rtf: float
+) -> None:
+    talks = german_talks() if language == "de" else chinese_talks()
+    scores, remarks = score(write_run(tmp_path / "run", talks, language), Options(references=references))
+    assert remarks == []
+    assert (scores.bleu, scores.chrf) == pytest.approx((bleu, chrf), abs=1e-9)
+    assert (scores.cu_long_yaal_ms, scores.ca_long_yaal_ms) == pytest.approx((cu_ms, ca_ms), abs=1e-9)
+    assert scores.rtf == pytest.approx(rtf)
+    assert scores.wer is None
+    assert (scores.regime.name, scores.regime.limit_ms, scores.regime.met) == ("low", 2000.0, True)
+    assert scores.offline is None
+    unit = "unit:word|bleu:13a" if language == "de" else "unit:char|bleu:zh"
+    assert f"omnisteval:0.1.10|sacrebleu:2.6.0|{unit}|talks:2|refs:" in scores.signature
+    assert scores.signature.endswith(f"|heads:none|model:demo/model|version:{__version__}")
+
+
+def test_signature_takes_hashes_from_the_manifest(tmp_path: Path, references: Path) -> None:
+    run = write_run(tmp_path / "run", german_talks())
+    manifest = {
+        "head_set": {"name": "demo", "path": "x", "sha256": "0123456789"},
+        "model": {"name": "demo/model", "weights": [{"file": "model.safetensors", "bytes": 1, "sha256": "abcdef9876"}]},
+    }
+    (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    scores, _ = score(run, Options(references=references))
+    assert "|heads:01234567|model:demo/model@abcdef98|" in scores.signature
+
+
+def test_perfect_output_scores_100(tmp_path: Path, references: Path) -> None:
+    talks: dict[str, Steps] = {
+        "two": [(1.0, 0.0, ITALIAN[2].split())],
+        "one": [(2.0, 0.0, ITALIAN[0].split()), (4.0, 0.0, ITALIAN[1].split())],
+    }
+    scores, _ = score(write_run(tmp_path / "run", talks, "it"), Options(references=references))
+    assert scores.bleu == pytest.approx(100.0)
+    assert scores.chrf == pytest.approx(100.0)
+    assert scores.talks == ("one", "two")
+
+
+def test_files_beside_the_run(tmp_path: Path, references: Path) -> None:
+    run = write_run(tmp_path / "run", german_talks())
+    scores, _ = score(run, Options(references=references))
+    tree = json.loads((run / "scores.json").read_text(encoding="utf-8"))
+    expected = {"bleu", "chrf", "cu_long_yaal_ms", "ca_long_yaal_ms", "rtf", "wer", "xcomet_xl", "regime", "offline"}
+    assert expected | {"share_of_offline_bleu", "policy", "direction", "talks", "audio_s", "signature"} == tree.keys()
+    assert tree["regime"] == {"name": "low", "limit_ms": 2000.0, "met": True}
+    assert tree["signature"] == scores.signature
+    rows = (run / "scores.tsv").read_text(encoding="utf-8").splitlines()
+    assert rows[:2] == ["metric\tvalue", f"bleu\t{scores.bleu}"]
+    assert "regime.met\tTrue" in rows
+    assert sorted(path.name for path in run.iterdir()) == [
+        "config.yaml", "scores.json", "scores.tsv", "simulstream.jsonl",
+    ]  # fmt: skip
+
+
+def test_strange_white_space_scores_like_plain(tmp_path: Path, references: Path) -> None:
+    plain = {"one": [(1.5, 0.1, ["Das", "Haus", "ist", "klein."])], "two": [(1.5, 0.1, ["Der", "Hund"])]}
+    strange = {
+        "one": [(1.5, 0.1, ["Das\u00a0Haus", "ist\u3000klein.\n", "\u00a0"])],
+        "two": [(1.5, 0.1, ["\u2028Der", "Hund\x85"])],
+    }
+    figures = []
+    for name, talks in (("plain", plain), ("strange", strange)):
+        scores, _ = score(write_run(tmp_path / name, talks), Options(references=references))
+        figures.append((scores.bleu, scores.chrf, scores.cu_long_yaal_ms))
+    assert figures[0] == figures[1]
+
+
+def test_one_silent_talk_still_scores(tmp_path: Path, references: Path) -> None:
+    talks = german_talks() | {"two": [(3.0, 0.1, [])]}
+    scores, _ = score(write_run(tmp_path / "run", talks), Options(references=references))
+    assert 0 < scores.bleu < 85
+
+
+def test_missing_talk_is_named(tmp_path: Path, references: Path) -> None:
+    run = write_run(tmp_path / "run", {"one": german_talks()["one"]})
+    with pytest.raises(UserError, match="lacks 1 of 2 talks of the segmentation: two"):
+        score(run, Options(references=references))
+    scores, remarks = score(run, Options(references=references, talks=("one.flac",)))
+    assert scores.talks == ("one",)
+    assert remarks == []
+
+
+def test_extra_talk_is_a_remark(tmp_path: Path, references: Path) -> None:
+    run = write_run(tmp_path / "run", german_talks() | {"three": [(1.0, 0.1, ["Nichts"])]})
+    _, remarks = score(run, Options(references=references))
+    assert remarks == ["not scored, since the segmentation does not have them: three"]
+    _, remarks = score(run, Options(references=references, talks=("two",)))
+    assert remarks == []
+
+
+def test_unknown_talk_is_named(tmp_path: Path, references: Path) -> None:
+    run = write_run(tmp_path / "run", german_talks())
+    with pytest.raises(UserError, match=r"no talk 'tow'\. Did you mean 'two'"):
+        score(run, Options(references=references, talks=("tow",)))
+
+
+def test_doubled_talk_is_named(tmp_path: Path, references: Path) -> None:
+    run = write_run(tmp_path / "run", german_talks())
+    log = run / "simulstream.jsonl"
+    append(log, {"id": 0, "metadata": {"wav_name": "elsewhere/two.wav"}})
+    with pytest.raises(UserError, match=r"twice \(two\)"):
+        score(run, Options(references=references))
+
+
+def test_unequal_lengths_give_both_numbers(tmp_path: Path, references: Path) -> None:
+    (references / "ref.de.txt").write_text("Nur eine Zeile.\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"ref.de.txt has 1 lines but .* has 3 segments"):
+        score(write_run(tmp_path / "run", german_talks()), Options(references=references))
+
+
+def test_empty_references_are_refused(tmp_path: Path, references: Path) -> None:
+    (references / "ref.de.txt").write_text("\n\n\n", encoding="utf-8")
+    with pytest.raises(UserError, match="is empty"):
+        score(write_run(tmp_path / "run", german_talks()), Options(references=references))
+
+
+def test_no_output_at_all(tmp_path: Path, references: Path) -> None:
+    run = write_run(tmp_path / "run", {"one": [(6.0, 0.1, [])], "two": [(3.0, 0.1, [])]})
+    with pytest.raises(UserError, match="no translated text"):
+        score(run, Options(references=references))
+
+
+def test_wrong_unit_is_refused(tmp_path: Path, references: Path) -> None:
+    run = write_run(tmp_path / "run", german_talks())
+    with pytest.raises(UserError, match="latency_unit word but zh is scored by char"):
+        score(run, Options(references=references, language="zh"))
+
+
+def test_everything_after_the_end_is_not_a_latency(tmp_path: Path, references: Path) -> None:
+    run = write_run(tmp_path / "run", {"one": [(7.0, 0.1, ["Das"])], "two": [(4.0, 0.1, ["Der"])]})
+    with pytest.raises(RuntimeError, match="long_yaal, ca_long_yaal is not a number"):
+        score(run, Options(references=references))
+
+
+@pytest.mark.parametrize(
+    ("scores", "messages", "pattern"),
+    [
+        ({"bleu": 1.0}, [], "gave no chrf"),
+        ({"bleu": 0.0, "chrf": 1.0}, ["BLEU scoring failed: boom"], "BLEU scoring failed: boom"),
+        ({"bleu": 1.0, "chrf": float("nan")}, [], "chrf is not a number"),
+    ],
+)
+def test_missing_metric(scores: dict[str, float], messages: list[str], pattern: str) -> None:
+    with pytest.raises(RuntimeError, match=pattern):
+        omnisteval_run.take(scores, ["bleu", "chrf"], messages)
+
+
+def test_failure_inside_omnisteval_is_not_a_zero(
+    tmp_path: Path, references: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import omnisteval.scoring
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError("no tokeniser")
+
+    monkeypatch.setattr(omnisteval.scoring, "BLEU", broken)
+    with pytest.raises(RuntimeError, match="BLEU scoring failed: no tokeniser"):
+        score(write_run(tmp_path / "run", german_talks()), Options(references=references))
+
+
+def offline_run(tmp_path: Path, place: str) -> Path:
+    talks: dict[str, Steps] = {
+        "one": [(6.5, 1.0, [*GERMAN[0].split(), *GERMAN[1].split()])],
+        "two": [(3.5, 1.0, GERMAN[2].split())],
+    }
+    return write_run(tmp_path / place, talks, policy="offline")
+
+
+@pytest.mark.parametrize("place", ["run/offline", "offline", "ende-offline", "elsewhere"])
+def test_offline_yardstick(tmp_path: Path, references: Path, place: str) -> None:
+    run, offline = write_run(tmp_path / "run", german_talks()), offline_run(tmp_path, place)
+    explicit = offline if place == "elsewhere" else None
+
+    def figures() -> Scores:
+        return score(run, Options(references=references, offline=explicit))[0]
+
+    scores = figures()
+    assert scores.offline is not None
+    assert scores.offline.bleu == pytest.approx(100.0)
+    assert scores.share_of_offline_bleu == pytest.approx(0.8534453146858057)
+    own = json.loads((offline / "scores.json").read_text(encoding="utf-8"))
+    assert own["cu_long_yaal_ms"] is None
+    assert own["regime"]["met"] is None
+    assert figures() == scores
+
+
+def test_offline_must_be_offline(tmp_path: Path, references: Path) -> None:
+    run = write_run(tmp_path / "run", german_talks())
+    other = write_run(tmp_path / "other", german_talks())
+    with pytest.raises(UserError, match="policy 'alignatt'"):
+        score(run, Options(references=references, offline=other))
+
+
+def test_memory_bound_of_the_alignment() -> None:
+    assert omnisteval_run.n_workers([10, 10], 2**34, 64) == 1
+    assert omnisteval_run.n_workers([10**7] * 20, 2**34, 64) == 20
+    assert omnisteval_run.n_workers([10**8] * 20, 2**34, 64) == 2
+    with pytest.raises(UserError, match="about 56 GiB"):
+        omnisteval_run.n_workers([10**9], 2**34, 64)

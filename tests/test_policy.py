@@ -1,0 +1,310 @@
+"""Policies: what each accepts and why it stops, on made-up drafts and rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent.config import PolicyConfig
+from agent.mt.policy import Acceptance, DraftView, build_policy, mean_rows, median_filter, welford_z
+from agent.mt.units import token_units
+from agent.words import Frontier
+
+NAMES = ("alignatt", "paper", "local-agreement", "wait-k", "cut-last", "offline")
+
+
+def one_hot(peaks: Sequence[int], n_source: int, weight: float = 0.9) -> Any:
+    rows = np.full((len(peaks), n_source), 0.001, dtype=np.float32)
+    rows[np.arange(len(peaks)), peaks] = weight
+    return rows
+
+
+def view(
+    pieces: list[str], peaks: Sequence[int] = (), words: Sequence[int] = range(6), language: str = "de", **more: Any
+) -> DraftView:
+    """A draft of ``pieces``; token ``t`` attends to source token ``peaks[t]``; ``words``: word of each source token."""
+    text, ends = "", []
+    for piece in pieces:
+        text += piece
+        ends.append(len(text))
+    closed = more.pop("closed", False)
+    rows = more.pop("rows", None)
+    if rows is None:
+        rows = one_hot(peaks or [0] * len(pieces), len(words))[None]
+    return DraftView(
+        tuple(range(100, 100 + len(pieces))),
+        rows,
+        more.pop("weights", np.ones(len(rows), dtype=np.float32)),
+        np.asarray(words, dtype=np.int64),
+        tuple(token_units(ends, text, language, closed)),
+        closed,
+        **more,
+    )
+
+
+def accept(name: str, draft: DraftView, frontier: Frontier, **knobs: Any) -> Acceptance:
+    return build_policy(PolicyConfig(name=name, **knobs)).accept(draft, frontier)  # type: ignore[arg-type]
+
+
+def outcome(acceptance: Acceptance) -> tuple[int, int, str]:
+    return acceptance.n_tokens, acceptance.n_units, acceptance.stop_reason
+
+
+DRAFT = [" Der", " al", "te", " Leh", "rer", " geht"]
+
+
+@pytest.mark.parametrize(
+    ("margin", "accessible", "expected"),
+    [
+        (0, 6, (5, 3, "incomplete-word")),
+        (2, 6, (3, 2, "frontier")),
+        (1, 6, (5, 3, "frontier")),
+        (3, 6, (1, 1, "frontier")),
+        (4, 6, (1, 1, "frontier")),
+        (6, 6, (0, 0, "frontier")),
+        (0, 5, (5, 3, "frontier")),
+        (1, 4, (1, 1, "frontier")),
+        (2, 4, (1, 1, "frontier")),
+        (0, 0, (0, 0, "frontier")),
+    ],
+)
+def test_alignatt_holds_words_that_look_at_the_last_words(margin: int, accessible: int, expected: Any) -> None:
+    draft = view(DRAFT, peaks=[0, 3, 5, 4, 0, 5])
+    found = accept("alignatt", draft, Frontier(accessible, 6), margin_words=margin, closure_guard=False)
+    assert outcome(found) == expected
+
+
+def test_alignatt_held_back_words_and_margin_add_up() -> None:
+    draft = view(DRAFT, peaks=[0, 2, 2, 4, 4, 5])
+    for hold, margin in [(0, 3), (1, 2), (2, 1), (3, 0)]:
+        assert outcome(accept("alignatt", draft, Frontier(6 - hold, 6), margin_words=margin)) == (3, 2, "frontier")
+
+
+def test_alignatt_reads_the_first_token_of_a_word_only() -> None:
+    draft = view([" al", "te", " Frau", " da"], peaks=[0, 5, 1, 0])
+    assert accept("alignatt", draft, Frontier(6, 6), margin_words=2).n_tokens == 3
+
+
+def test_alignatt_keeps_back_the_last_word_of_a_sentence_the_source_has_not_closed() -> None:
+    draft = view([" Er", " geht", "."], peaks=[0, 1, 1], closed=True)
+    assert outcome(accept("alignatt", draft, Frontier(6, 6))) == (1, 1, "closure")
+    assert outcome(accept("alignatt", draft, Frontier(6, 6), closure_guard=False)) == (3, 2, "end-of-draft")
+    only = view([" Ja", "."], closed=True)
+    assert outcome(accept("alignatt", only, Frontier(6, 6))) == (0, 0, "closure")
+
+
+def test_alignatt_closure_guard_holds_all_characters_of_the_last_source_word() -> None:
+    draft = view(["老", "师", "毁", "掉", "了"], peaks=[0, 0, 2, 2, 2], language="zh", closed=True)
+    assert outcome(accept("alignatt", draft, Frontier(6, 6), margin_words=0)) == (2, 2, "closure")
+
+
+def test_alignatt_confirmations_hold_what_earlier_drafts_did_not_have() -> None:
+    pieces, ends = [" Der", " Lehrer", " geht", " heim"], (frozenset({1, 2, 3, 4}),)
+    draft = view(pieces, peaks=[0, 0, 0, 0], earlier=((100, 101, 999),), earlier_ends=ends)
+    found = accept("alignatt", draft, Frontier(6, 6), margin_words=1, confirmations=1)
+    assert outcome(found) == (2, 2, "no-agreement")
+    first = view(pieces, peaks=[0, 0, 0, 0])
+    assert outcome(accept("alignatt", first, Frontier(6, 6), confirmations=1)) == (0, 0, "no-agreement")
+    # What attention holds stays held, whatever the drafts agree on.
+    late = view(pieces, peaks=[0, 5, 0, 0], earlier=((100, 101, 102, 103),), earlier_ends=ends)
+    assert outcome(accept("alignatt", late, Frontier(6, 6), margin_words=1, confirmations=1)) == (1, 1, "frontier")
+
+
+def test_alignatt_never_commits_half_a_word() -> None:
+    assert outcome(accept("alignatt", view([" Ha", "us"]), Frontier(6, 6))) == (0, 0, "incomplete-word")
+
+
+def test_alignatt_records_why() -> None:
+    evidence = accept("alignatt", view(DRAFT, peaks=[1, 5, 0, 0, 0, 0]), Frontier(6, 6)).evidence
+    assert [(e.text, e.source_word, round(e.peak, 2)) for e in evidence] == [("Der", 1, 0.9), ("alte", 5, 0.9)]
+
+
+def test_alignatt_counts_words_and_not_tokens() -> None:
+    draft = view([" a", " b", " c"], peaks=[2, 4, 5], words=[0, 0, 0, 1, 1, 2])
+    assert accept("alignatt", draft, Frontier(3, 3), margin_words=1).n_tokens == 2
+    assert accept("alignatt", draft, Frontier(3, 3), margin_words=2).n_tokens == 1
+
+
+@pytest.mark.parametrize("name", ["alignatt", "paper"])
+def test_no_source_tokens_means_nothing_is_accepted(name: str) -> None:
+    draft = view([" a", " b"], rows=np.zeros((2, 2, 0), dtype=np.float32), words=[])
+    assert outcome(accept(name, draft, Frontier(0, 0))) == (0, 0, "frontier")
+
+
+def test_alignatt_accepts_nothing_on_broken_rows() -> None:
+    draft = view([" a", " b"], rows=np.full((1, 2, 6), np.nan, dtype=np.float32))
+    assert outcome(accept("alignatt", draft, Frontier(6, 6))) == (0, 0, "frontier")
+
+
+def test_two_units_in_one_token_are_committed_together_or_not_at_all() -> None:
+    pieces = ["老师", "修理", "机"]
+    draft = view(pieces, language="zh")
+    for cut, expected in [(1, (2, 4, "cut")), (2, (1, 2, "cut")), (3, (1, 2, "cut")), (4, (0, 0, "cut"))]:
+        assert outcome(accept("cut-last", draft, Frontier(6, 6), cut_words=cut)) == expected
+
+
+def test_weights_decide_between_heads() -> None:
+    rows = np.stack([one_hot([0], 6), one_hot([5], 6)])
+    draft = view([" a "], rows=rows, weights=np.array([0.9, 0.1], dtype=np.float32))
+    assert mean_rows(draft).shape == (1, 6)
+    assert accept("alignatt", draft, Frontier(6, 6)).n_tokens == 1
+    flipped = view([" a "], rows=rows, weights=np.array([0.1, 0.9], dtype=np.float32))
+    assert accept("alignatt", flipped, Frontier(6, 6)).n_tokens == 0
+
+
+PLAIN: dict[str, Any] = {"z_score": False, "median_width": 1}
+
+
+def test_paper_counts_its_frontier_in_tokens_punctuation_included() -> None:
+    # Words 0 "It", 1 "rains," (two tokens), 2 "and" (not accessible), so that three tokens are accessible.
+    words = [0, 1, 1, 2, 2]
+    for peak, accepted in [(0, 1), (2, 1), (3, 0), (4, 0)]:
+        draft = view([" a "], peaks=[peak], words=words)
+        found = accept("paper", draft, Frontier(2, 3), margin_tokens=0, **PLAIN)
+        assert found.n_tokens == accepted, peak
+
+
+def test_paper_margin_reaches_that_many_tokens_beyond_the_frontier() -> None:
+    draft = view([" a", " b", " c", " d"], peaks=[1, 3, 4, 0])
+    assert outcome(accept("paper", draft, Frontier(3, 6), margin_tokens=0, **PLAIN)) == (1, 1, "frontier")
+    assert outcome(accept("paper", draft, Frontier(3, 6), margin_tokens=1, **PLAIN)) == (2, 2, "frontier")
+    assert accept("paper", draft, Frontier(3, 6), margin_tokens=2, **PLAIN).n_tokens == 3
+
+
+def test_paper_every_token_counts_and_words_stay_whole() -> None:
+    draft = view(DRAFT, peaks=[0, 0, 5, 0, 0, 0])
+    assert outcome(accept("paper", draft, Frontier(3, 6), **PLAIN)) == (1, 1, "frontier")
+
+
+def test_paper_thresholds_on_peak_and_mass() -> None:
+    rows = np.array([[[0.5, 0.1, 0.0, 0.0], [0.2, 0.1, 0.1, 0.1]]], dtype=np.float32)
+    draft = view([" a", " b"], rows=rows, words=range(4), closed=True)
+    assert outcome(accept("paper", draft, Frontier(2, 4), **PLAIN)) == (2, 2, "end-of-draft")
+    assert outcome(accept("paper", draft, Frontier(2, 4), min_peak=0.3, **PLAIN)) == (1, 1, "weak-peak")
+    found = accept("paper", draft, Frontier(2, 4), min_accessible_mass=0.4, **PLAIN)
+    assert outcome(found) == (1, 1, "little-accessible-mass")
+
+
+def test_paper_width_seven_median_erases_a_lone_sharp_peak() -> None:
+    row = one_hot([8], 12)
+    row[0, 0] = 0.002
+    assert int(row.argmax()) == 8
+    assert int(median_filter(row, 7).argmax()) == 0
+    assert int(median_filter(row, 1).argmax()) == 8
+    draft = view([" a "], rows=row[None], words=range(12))
+    assert accept("paper", draft, Frontier(4, 12), **PLAIN).n_tokens == 0
+    assert accept("paper", draft, Frontier(4, 12), z_score=False).n_tokens == 1
+
+
+def test_median_keeps_a_broad_peak_and_the_edges() -> None:
+    row = np.array([[0, 0, 0, 1, 2, 3, 2, 1, 0, 0]], dtype=np.float32)
+    assert median_filter(row, 3).shape == row.shape
+    assert int(median_filter(row, 3).argmax()) in (4, 5, 6)
+    np.testing.assert_array_equal(median_filter(np.ones((2, 3, 2), dtype=np.float32), 7), np.ones((2, 3, 2)))
+
+
+def test_z_score_standardises_by_earlier_tokens_only() -> None:
+    rows = np.random.default_rng(0).random((2, 5, 4), dtype=np.float32)
+    scored = welford_z(rows)
+    np.testing.assert_array_equal(scored[:, :2], rows[:, :2])
+    expected = (rows[1, 3] - rows[1, :3].mean(axis=0)) / (rows[1, :3].std(axis=0) + 1e-6)
+    np.testing.assert_allclose(scored[1, 3], expected, rtol=1e-5)
+    changed = rows.copy()
+    changed[:, 4] = 0
+    np.testing.assert_array_equal(welford_z(changed)[:, :4], scored[:, :4])
+
+
+def agreement(pieces: list[str], earlier: tuple[tuple[int, ...], ...], ends: Any, agree: int = 2, **more: Any) -> Any:
+    draft = view(pieces, earlier=earlier, earlier_ends=tuple(map(frozenset, ends)), **more)
+    return outcome(accept("local-agreement", draft, Frontier(6, 6), agree=agree))
+
+
+def test_local_agreement_commits_the_words_that_drafts_share() -> None:
+    pieces = [" a", " b", "c", " d"]
+    assert agreement(pieces, (), ()) == (0, 0, "no-agreement")
+    assert agreement(pieces, ((100, 101, 102, 7),), ([1, 3, 4],)) == (3, 2, "no-agreement")
+    assert agreement(pieces, ((100, 101, 7),), ([1, 3],)) == (1, 1, "no-agreement")
+    assert agreement(pieces, ((100, 101, 102, 103),), ([1, 3, 4],), closed=True) == (4, 3, "end-of-draft")
+    assert agreement(pieces, ((100, 101, 102, 103),), ([1, 3, 4],)) == (3, 2, "incomplete-word")
+
+
+def test_local_agreement_does_not_take_a_word_that_the_other_draft_continues() -> None:
+    assert agreement([" Haus", " ist"], ((100, 7, 8),), ([2, 3],)) == (0, 0, "no-agreement")
+    assert agreement([" Haus"], ((100, 7),), ([2],), closed=True) == (0, 0, "no-agreement")
+
+
+def test_local_agreement_of_three_wants_three_drafts() -> None:
+    pieces = [" a", " b", " c "]
+    assert agreement(pieces, ((100, 101, 102),), ([1, 2, 3],), agree=3) == (0, 0, "no-agreement")
+    assert agreement(pieces, ((100, 101, 102), (100, 7)), ([1, 2, 3], [1, 2]), agree=3) == (1, 1, "no-agreement")
+
+
+@pytest.mark.parametrize(
+    ("visible", "accepted", "context", "ratio", "expected"),
+    [(6, 0, 0, 1.0, 3), (6, 2, 0, 1.0, 1), (6, 4, 0, 1.0, 0), (6, 0, 2, 1.0, 1), (2, 0, 0, 1.0, 0), (5, 0, 0, 1.6, 3)],
+)
+def test_wait_k_stays_behind_the_source(visible: int, accepted: int, context: int, ratio: float, expected: int) -> None:
+    draft = view(["我", "们", "用", "它", "吧"], language="zh", n_accepted=accepted, n_context=context)
+    found = accept("wait-k", draft, Frontier(visible, visible), k=3, units_per_word=ratio)
+    assert (found.n_tokens, found.stop_reason) == (expected, "wait")
+
+
+def test_wait_k_that_may_say_everything_ends_with_the_draft() -> None:
+    assert outcome(accept("wait-k", view(["我", "们"], language="zh"), Frontier(9, 9))) == (2, 2, "end-of-draft")
+
+
+def test_cut_last_drops_that_many_words() -> None:
+    draft = view(DRAFT)
+    assert [accept("cut-last", draft, Frontier(6, 6), cut_words=n).n_tokens for n in range(6)] == [5, 5, 3, 1, 0, 0]
+
+
+def test_offline_says_nothing_before_the_source_is_finished() -> None:
+    policy = build_policy(PolicyConfig(name="offline"))
+    assert not policy.drafts_unfinished
+    assert outcome(policy.accept(view(DRAFT), Frontier(6, 6))) == (0, 0, "source-unfinished")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_finished_source_accepts_everything_and_keeps_the_last_word(name: str, closed: bool) -> None:
+    draft = view(DRAFT, peaks=[5] * 6, closed=closed)
+    assert outcome(accept(name, draft, Frontier(6, 6, finished=True))) == (6, 4, "end-of-draft")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_draft_of_nothing_or_of_white_space_accepts_nothing(name: str) -> None:
+    for pieces in ([], [" ", "\n"]):
+        draft = view(pieces, earlier=((100, 101),), earlier_ends=(frozenset(),))
+        assert outcome(accept(name, draft, Frontier(6, 6)))[:2] == (0, 0)
+
+
+@pytest.mark.parametrize("language", ["de", "zh"])
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_accepted_is_always_whole_units_on_token_boundaries(name: str, language: str) -> None:
+    random = np.random.default_rng(7)
+    alphabet = [" Ha", "us", "tür", " ", ".", " ja, ne", "你", "好吗", "。", "GP", "T-", "4", "，“"]
+    for _ in range(150):
+        pieces = [str(piece) for piece in random.choice(alphabet, size=random.integers(0, 10))]
+        n_source = int(random.integers(1, 9))
+        words = np.sort(random.integers(0, n_source, n_source))
+        earlier = tuple(range(100, 100 + int(random.integers(0, len(pieces) + 1))))
+        draft = view(
+            pieces,
+            rows=random.random((3, len(pieces), n_source), dtype=np.float32),
+            words=words,
+            language=language,
+            closed=bool(random.integers(2)),
+            n_accepted=int(random.integers(3)),
+            earlier=(earlier,),
+            earlier_ends=(frozenset(random.integers(0, 10, 6).tolist()),),
+        )
+        accessible = int(random.integers(0, n_source + 1))
+        margin = int(random.integers(4))
+        found = accept(name, draft, Frontier(accessible, n_source), margin_words=margin, margin_tokens=margin, k=margin)
+        kept, rest = draft.units[: found.n_units], draft.units[found.n_units :]
+        assert 0 <= found.n_tokens <= len(pieces)
+        assert all(unit.end <= found.n_tokens and unit.complete for unit in kept)
+        assert all(unit.end > found.n_tokens and unit.first >= found.n_tokens for unit in rest)
