@@ -71,10 +71,10 @@ def drafter() -> HFDrafter:
     return HFDrafter(random_model(gemma4_config(), IMPLEMENTATION, torch.float64), ())
 
 
-def reference(config: Any, asked: DraftRequest, draft: Draft) -> np.ndarray:
-    """The same rows from a full pass of the eager model over prompt, prefix and draft."""
+def reference(model: Any, asked: DraftRequest, draft: Draft) -> np.ndarray:
+    """The same rows from a full pass of an eager model over prompt, prefix and draft."""
     ids = (*asked.prompt_ids, *asked.prefix_ids, *draft.token_ids)
-    rows = eager_rows(random_model(config, "eager"), ids, asked.heads, asked.source_span)
+    rows = eager_rows(model, ids, asked.heads, asked.source_span)
     first = len(asked.prompt_ids) + len(asked.prefix_ids) - (asked.row_convention == "predicting")
     return rows[:, first : first + len(draft.token_ids)].numpy()
 
@@ -84,12 +84,25 @@ def reference(config: Any, asked: DraftRequest, draft: Draft) -> np.ndarray:
 def test_rows_equal_the_eager_reference_in_every_head(name: str, convention: Any) -> None:
     config = CONFIGS[name]()
     asked = request(heads=all_heads(config), row_convention=convention)
-    draft = HFDrafter(random_model(config, IMPLEMENTATION), ()).draft(asked)
-    expected = reference(config, asked, draft)
+    # A random model magnifies float32 rounding, on some processors beyond 1e-5; in float64 only errors are left.
+    draft = HFDrafter(random_model(config, IMPLEMENTATION, torch.float64), ()).draft(asked)
+    expected = reference(random_model(config, "eager", torch.float64), asked, draft)
     assert draft.rows.dtype == np.float32
     assert draft.rows.shape == (len(asked.heads), 6, 36)
-    np.testing.assert_allclose(draft.rows, expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(draft.rows, expected, atol=1e-6, rtol=0)
     assert expected.sum() > 1
+
+
+@pytest.mark.parametrize("convention", ["own", "predicting"])
+def test_rows_of_the_embedded_model_equal_the_eager_reference_in_float32(convention: Any) -> None:
+    eager, _ = load_model(MtConfig(), "eager")
+    config = eager.config
+    assert {*config.layer_types} == {"sliding_attention", "full_attention"}
+    assert config.num_kv_shared_layers
+    asked = request(prompt=2 * config.sliding_window, heads=all_heads(config), row_convention=convention)
+    draft = HFDrafter(load_model(MtConfig())[0], ()).draft(asked)
+    np.testing.assert_allclose(draft.rows, reference(eager, asked, draft), atol=1e-5, rtol=0)
+    assert draft.rows.sum() > 1
 
 
 def test_heads_come_in_the_order_asked_for() -> None:
