@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from agent.errors import UserError
+
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add both commands; each sets ``run``, a callable from the parsed arguments to the exit code."""
@@ -44,9 +46,18 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     compare = subparsers.add_parser(
         "compare",
         help="table of several scored runs",
-        description="Print one table of scored run folders, fastest first.",
+        description="Print one table of scored runs, fastest first, and a paired bootstrap of their differences.",
     )
     compare.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="run folders with a scores.json")
+    compare.add_argument(
+        "--baseline", type=Path, metavar="DIR", help="run the others are tested against (default: first)"
+    )
+    compare.add_argument(
+        "--resample",
+        choices=("talks", "segments", "none"),
+        help="unit of the bootstrap (default: talks from 10 talks on, else segments); none: only the table",
+    )
+    compare.add_argument("--resamples", type=int, default=2000, metavar="N", help="number of resamples (default: 2000)")
     compare.set_defaults(run=run_compare)
 
 
@@ -75,8 +86,19 @@ def run_score(args: argparse.Namespace) -> int:
 
 
 def run_compare(args: argparse.Namespace) -> int:
-    """Print the comparison, exit code 0."""
-    from eval.compare import compare, show
+    """Print the comparison, exit code 0. Runs that cannot be tested against each other still have their table."""
+    from eval.compare import open_runs, paired_test, show, show_test
 
-    show(compare(args.folders))
+    if args.resamples < 100:
+        raise UserError(f"--resamples {args.resamples} is too few for an interval: give at least 100.")
+    runs = open_runs(args.folders)
+    show(runs)
+    if args.resample == "none" or (len(runs) == 1 and not args.resample):
+        return 0
+    try:
+        show_test(paired_test(runs, args.baseline or args.folders[0], args.resample, args.resamples))
+    except UserError as error:
+        if args.resample or args.baseline:
+            raise
+        print(f"warning: no paired test. {error}", file=sys.stderr)
     return 0

@@ -1,31 +1,126 @@
-"""Several scored runs in one table, fastest first: what ``alignatt compare DIR…`` does."""
+"""Several scored runs in one table, fastest first, and what their differences are worth: ``alignatt compare DIR…``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agent.errors import UserError
 from eval import table
+from eval.bootstrap import FEW_TALKS, METRICS, N_RESAMPLES, Comparison, RunStatistics, Unit, compare_runs
 from eval.score import read_scores
+from eval.segments import read_segments
+from eval.signature import fields_of
+
+SAME = ("omnisteval", "sacrebleu", "unit", "bleu", "refs")
+"""Signature fields that must be equal for two figures to be comparable."""
+LABELS = {"bleu": "BLEU", "chrf": "chrF", "cu_ms": "CU ms", "ca_ms": "CA ms"}
 
 
-def compare(folders: Sequence[Path]) -> list[tuple[str, dict[str, Any]]]:
-    """(name, scores.json) of each folder by CU-LongYAAL; UserError for a folder that has not been scored."""
+@dataclass(frozen=True)
+class ScoredRun:
+    """A run folder with the tree of its scores.json."""
+
+    name: str
+    folder: Path
+    scores: dict[str, Any]
+
+
+def open_runs(folders: Sequence[Path]) -> list[ScoredRun]:
+    """The runs by CU-LongYAAL, those without one last; UserError for a folder that has not been scored."""
     runs = []
-    for folder in folders:
+    for folder, name in zip(folders, run_names(folders), strict=True):
         scores = read_scores(folder)
         if scores is None:
             raise UserError(f"{folder} has no scores.json: run `alignatt score {folder}` first.")
-        runs.append((folder.resolve().name, scores))
-    return sorted(runs, key=lambda run: (run[1]["cu_long_yaal_ms"] is None, run[1]["cu_long_yaal_ms"] or 0.0, run[0]))
+        runs.append(ScoredRun(name, folder, scores))
+    latency = {run.name: run.scores["cu_long_yaal_ms"] for run in runs}
+    return sorted(runs, key=lambda run: (latency[run.name] is None, latency[run.name] or 0.0, run.name))
 
 
-def show(runs: Sequence[tuple[str, dict[str, Any]]]) -> None:
+def run_names(folders: Sequence[Path]) -> list[str]:
+    """Names of the folders, with as many of their parents as it takes to tell them apart; UserError for one twice."""
+    paths = [folder.resolve() for folder in folders]
+    twice = [str(folder) for folder, path in zip(folders, paths, strict=True) if paths.count(path) > 1]
+    if twice:
+        raise UserError(f"{twice[0]} is given twice.")
+    depth = 1
+    while len({path.parts[-depth:] for path in paths}) < len(paths):
+        depth += 1
+    return ["/".join(path.parts[-depth:]) for path in paths]
+
+
+def paired_test(
+    runs: Sequence[ScoredRun], baseline: Path | None = None, unit: Unit | None = None, n_resamples: int = N_RESAMPLES
+) -> Comparison:
+    """Paired bootstrap of the runs against ``baseline`` (default: the first); UserError when they differ in scoring."""
+    base = runs[0]
+    if baseline is not None:
+        found = [run for run in runs if run.folder.resolve() == baseline.resolve()]
+        if not found:
+            raise UserError(f"The baseline {baseline} is not among the runs: {', '.join(run.name for run in runs)}.")
+        base = found[0]
+    wanted = fields_of(base.scores["signature"])
+    for run in runs:
+        given = fields_of(run.scores["signature"])
+        unequal = [key for key in SAME if given.get(key) != wanted.get(key)]
+        if unequal:
+            raise UserError(
+                f"{run.name} and {base.name} cannot be tested against each other: their signatures differ in "
+                f"{', '.join(unequal)}."
+            )
+    statistics = {
+        run.name: RunStatistics.of(read_segments(run.folder, run.scores["signature"]))
+        for run in sorted(runs, key=lambda run: run is not base)
+    }
+    return compare_runs(statistics, base.name, unit, n_resamples)
+
+
+def show(runs: Sequence[ScoredRun]) -> None:
     """Print the table, then each distinct offline figure that no listed run has itself."""
-    rows = [table.row(name, scores) for name, scores in runs]
-    own = {(scores["bleu"], scores["chrf"]) for _, scores in runs if scores.get("policy") == "offline"}
-    offline = {(s["offline"]["bleu"], s["offline"]["chrf"]) for _, s in runs if s.get("offline")} - own
-    rows += [table.offline_row({"bleu": bleu, "chrf": chrf}) for bleu, chrf in sorted(offline)]
-    table.show(rows, [scores["signature"] for _, scores in runs])
+    rows = [table.row(run.name, run.scores) for run in runs]
+    own = {(run.scores["bleu"], run.scores["chrf"]) for run in runs if run.scores.get("policy") == "offline"}
+    offline = {(r.scores["offline"]["bleu"], r.scores["offline"]["chrf"]) for r in runs if r.scores.get("offline")}
+    rows += [table.offline_row({"bleu": bleu, "chrf": chrf}) for bleu, chrf in sorted(offline - own)]
+    table.show(rows, [run.scores["signature"] for run in runs])
+
+
+def show_test(comparison: Comparison) -> None:
+    """Print values, intervals, differences and p-values, metric by metric."""
+    header = ("metric", "run", "value", "95 % interval", "difference", "95 % interval", "p")
+    body = []
+    for metric in METRICS:
+        digits = 2 if metric in ("bleu", "chrf") else 0
+        for name, scores in comparison.scores.items():
+            if metric not in scores:
+                continue
+            score, difference = scores[metric], comparison.differences.get(name, {}).get(metric)
+            cells = [
+                LABELS[metric],
+                name,
+                f"{score.value:.{digits}f}",
+                f"{score.low:.{digits}f} – {score.high:.{digits}f}",
+            ]
+            if difference is None:
+                body.append([*cells, "–", "–", "–"])
+            else:
+                span = f"{difference.low:+.{digits}f} – {difference.high:+.{digits}f}"
+                body.append([*cells, f"{difference.value:+.{digits}f}", span, p_text(difference.p_value)])
+    print(
+        f"\nPaired bootstrap over {comparison.n_units} {comparison.unit}, {comparison.n_resamples} resamples, ", end=""
+    )
+    print(f"seed {comparison.seed}; differences to {comparison.baseline}, two-sided p, not corrected for their number.")
+    if comparison.unit == "talks" and comparison.n_units < FEW_TALKS:
+        print(f"With fewer than {FEW_TALKS} talks these intervals are too narrow; see --resample segments.")
+    if comparison.unit == "segments":
+        print("Segments of one talk are not independent: intervals over segments are somewhat too narrow.")
+    print("\n".join(table.plain(header, body)))
+
+
+def p_text(p_value: float | None) -> str:
+    """Three decimals, or ``<0.001``."""
+    if p_value is None:
+        return "–"
+    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"

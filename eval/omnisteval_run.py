@@ -15,6 +15,7 @@ from typing import Any
 
 import omnisteval.alignment
 import yaml
+from omnisteval.data import Instance
 from omnisteval.io import load_resegmentation_inputs
 from omnisteval.resegment import resegment
 from omnisteval.scoring import evaluate_instances
@@ -67,8 +68,11 @@ def prepare(folder: Path, talks: Sequence[Talk], references: References, languag
     return inputs
 
 
-def run(inputs: Inputs, *, latency: bool = True) -> dict[str, float]:
-    """Scores by OmniSTEval's keys: ``bleu``, ``chrf``; with ``latency`` also ``long_yaal``, ``ca_long_yaal`` (ms)."""
+def run(inputs: Inputs, *, latency: bool = True) -> tuple[dict[str, float], list[Instance]]:
+    """Scores by OmniSTEval's keys, and its resegmented output.
+
+    ``bleu``, ``chrf``; with ``latency`` also ``long_yaal``, ``ca_long_yaal`` (ms).
+    """
     level = level_of(inputs.language)
     if level.unit == "word" and shutil.which("perl") is None:
         raise UserError("perl is not on the path: OmniSTEval's Moses tokeniser needs it to score words. Install perl.")
@@ -97,7 +101,7 @@ def run(inputs: Inputs, *, latency: bool = True) -> dict[str, float]:
                 f"OmniSTEval could not score this log: {' '.join(str(error).split()) or error!r}"
             ) from error
     keys = ["bleu", "chrf", *(["long_yaal", "ca_long_yaal"] if latency else [])]
-    return take(scores, keys, messages)
+    return take(scores, keys, messages), instances
 
 
 def take(scores: Mapping[str, float], keys: Iterable[str], messages: Sequence[str] = ()) -> dict[str, float]:

@@ -18,6 +18,7 @@ from agent.paths import resolve
 from eval import comet, omnisteval_run
 from eval.log import LOG_NAME, RunLog, Talk, read_log, real_time_factor
 from eval.references import DEMO_TALKS, SEGMENTS_NAME, References, load
+from eval.segments import SEGMENTS_FILE, dump, segments_of
 from eval.signature import group, signature
 from eval.wer import TRACE_NAME, word_error_rate
 
@@ -109,7 +110,7 @@ def score(folder: Path, options: Options) -> tuple[Scores, list[str]]:
     latency = run.policy != "offline"
     with tempfile.TemporaryDirectory(prefix="score-") as temporary:
         inputs = omnisteval_run.prepare(Path(temporary), run.talks, run.references, run.language)
-        figures = omnisteval_run.run(inputs, latency=latency)
+        figures, instances = omnisteval_run.run(inputs, latency=latency)
         xcomet = comet.score(inputs, Path(temporary)) if options.comet else None
     offline = offline_quality(run, options)
     cu_ms = figures.get("long_yaal")
@@ -130,6 +131,10 @@ def score(folder: Path, options: Options) -> tuple[Scores, list[str]]:
         audio_s=sum(talk.audio_s for talk in run.talks),
         signature=run.signature,
     )
+    segments = segments_of(instances, run.references, omnisteval_run.level_of(run.language).bleu_tokenizer)
+    if not latency:
+        segments = tuple(dataclasses.replace(segment, cu_ms=None, ca_ms=None) for segment in segments)
+    write_atomically(folder / SEGMENTS_FILE, dump(segments, scores.signature))
     write(folder, scores)
     return scores, remarks
 

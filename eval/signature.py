@@ -37,6 +37,11 @@ def signature(log: RunLog, references: References, language: str, config: Mappin
     return "|".join(f"{key}:{value}" for key, value in fields.items())
 
 
+def fields_of(signature: str) -> dict[str, str]:
+    """The fields of a printed signature."""
+    return dict(field.split(":", 1) for field in signature.split("|") if ":" in field)
+
+
 def group(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """A group of a configuration, empty when it is absent (logs of other systems)."""
     value = config.get(key)

@@ -154,7 +154,7 @@ def test_files_beside_the_run(tmp_path: Path, references: Path) -> None:
     assert rows[:2] == ["metric\tvalue", f"bleu\t{scores.bleu}"]
     assert "regime.met\tTrue" in rows
     assert sorted(path.name for path in run.iterdir()) == [
-        "config.yaml", "scores.json", "scores.tsv", "simulstream.jsonl",
+        "config.yaml", "scores.json", "scores.tsv", "segments.json", "simulstream.jsonl",
     ]  # fmt: skip
 
 
