@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import resource
 import sys
+import time
 from pathlib import Path
 
 from agent.errors import UserError
@@ -16,9 +18,12 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     score = subparsers.add_parser(
         "score",
         help="score a run folder: BLEU, chrF, LongYAAL, RTF, WER",
-        description="Score a run folder's simulstream log with OmniSTEval; writes scores.json and scores.tsv there.",
+        description="Score a simulstream or SimulEval log with OmniSTEval; writes scores.json, .tsv and segments.json.",
     )
-    score.add_argument("folder", type=Path, metavar="DIR", help="output folder of a simulstream run")
+    score.add_argument(
+        "run_path", type=Path, metavar="DIR|LOG", help="output folder of a run, or any system's log file"
+    )
+    score.add_argument("--output", type=Path, metavar="DIR", help="folder for the scores (needed for a log file)")
     score.add_argument(
         "--segments",
         type=Path,
@@ -38,6 +43,22 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         type=Path,
         metavar="DIR",
         help="run of the same talks with policy.name=offline (default: offline/ in or beside DIR, or <pair>-offline/)",
+    )
+    score.add_argument(
+        "--legacy-longyaal",
+        action="store_true",
+        help="show CU-LongYAAL as OmniSTEval printed it before 0.1.10 as well, for tables published in 2026",
+    )
+    score.add_argument(
+        "--damaged-references",
+        choices=("refuse", "repair", "keep"),
+        default="refuse",
+        help="what to do with references whose quotes a spreadsheet doubled (default: refuse)",
+    )
+    score.add_argument(
+        "--cumulative-elapsed",
+        action="store_true",
+        help="elapsed times of the SimulEval log add up over the recording (OmniSTEval: --fix_simuleval_emission_ca)",
     )
     score.add_argument("--comet", action="store_true", help="add XCOMET-XL (also COMET=1); needs `make comet-env`")
     score.add_argument("--quiet", action="store_true", help="write the files, print no table")
@@ -64,8 +85,11 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 def run_score(args: argparse.Namespace) -> int:
     """Score, print, exit code 0. A missed regime is a result, not an error."""
     from eval import table
-    from eval.score import Options, score
+    from eval.score import Options, find_log, score
 
+    is_log = args.run_path.is_file()
+    if is_log and args.output is None:
+        raise UserError(f"{args.run_path} is a log file: name a folder for its scores with --output.")
     options = Options(
         segments=args.segments,
         references=args.references,
@@ -73,15 +97,23 @@ def run_score(args: argparse.Namespace) -> int:
         talks=tuple(name.strip() for name in args.talks.split(",") if name.strip()),
         offline=args.offline,
         comet=args.comet or os.environ.get("COMET") == "1",
+        log=args.run_path if is_log else find_log(args.run_path) if args.output else None,
+        damaged=args.damaged_references,
+        cumulative_elapsed=args.cumulative_elapsed,
     )
-    scores, remarks = score(args.folder, options)
+    folder = args.output or args.run_path
+    began = time.monotonic()
+    scores, remarks = score(folder, options)
+    took_s = time.monotonic() - began
     for remark in remarks:
         print(f"warning: {remark}", file=sys.stderr)
     if not args.quiet:
         tree = dataclasses.asdict(scores)
-        rows = [table.row(args.folder.resolve().name, tree)]
+        rows = [table.row(folder.resolve().name, tree, args.legacy_longyaal)]
         rows += [table.offline_row(tree["offline"])] if tree["offline"] else []
         table.show(rows, [scores.signature])
+        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 2**20)
+        print(f"scored in {took_s:.1f} s, {peak_mib:.0f} MiB at most")
     return 0
 
 

@@ -1,17 +1,20 @@
-"""The metrics log that simulstream writes: read, checked, and rewritten clean for scoring."""
+"""Logs of simulstream (any system's) and SimulEval: read, checked, and rewritten clean for scoring."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from agent.errors import UserError
+from eval import simuleval
 
 LOG_NAME = "simulstream.jsonl"
+SIMULSTREAM, SIMULEVAL = "simulstream", "simuleval"
 STEP_KEYS = ("total_audio_processed", "computation_time", "generated_tokens", "deleted_tokens")
 
 
@@ -48,6 +51,9 @@ class RunLog:
     talks: tuple[Talk, ...]
     digest: str
     """sha256 of the file, hexadecimal."""
+    format: str = SIMULSTREAM
+    timed: bool = True
+    """Whether it says how long computation took."""
 
     def pick(self, names: Sequence[str]) -> list[Talk]:
         """The talks of these names, in their order; UserError that lists those the log lacks."""
@@ -69,19 +75,29 @@ class RunLog:
         return [talk.name for talk in self.talks if talk.name not in wanted]
 
 
-def read_log(path: Path) -> RunLog:
-    """Read a metrics log; UserError when it is not one or holds a talk twice."""
+def read_log(path: Path, cumulative_elapsed: bool = False) -> RunLog:
+    """Read a log of either kind; UserError when it is not one or holds a talk twice.
+
+    ``cumulative_elapsed``: see ``eval.simuleval.steps_of``.
+    """
     if not path.is_file():
-        raise UserError(f"No log {path}: give the output folder of a simulstream run.")
+        raise UserError(f"No log {path}: give the output folder of a simulstream run, or a log file.")
     data = path.read_bytes()
     names: dict[Any, str] = {}
     steps: dict[str, list[dict[str, Any]]] = {}
     twice: list[str] = []
+    kind, timed = SIMULSTREAM, True
     for number, line in enumerate(data.split(b"\n"), start=1):
         if not line.strip():
             continue
         entry = _parse(line, path, number)
-        if "metadata" in entry:
+        if simuleval.is_entry(entry):
+            kind, name = SIMULEVAL, simuleval.talk_name(entry, path, number)
+            if name in steps:
+                twice.append(name)
+            timed = timed and bool(entry.get("elapsed"))
+            steps[name] = simuleval.steps_of(entry, path, number, cumulative_elapsed)
+        elif "metadata" in entry:
             name = _talk_name(entry, path, number)
             names[entry.get("id")] = name
             if name in steps:
@@ -97,9 +113,42 @@ def read_log(path: Path) -> RunLog:
             "appended. Delete the folder and run again (simulstream --force)."
         )
     if not steps:
-        raise UserError(f"{path} holds no talk: it is empty or not a simulstream metrics log.")
+        raise UserError(f"{path} holds no talk: it is empty, or no log of simulstream or SimulEval.")
     talks = tuple(Talk(name, index, tuple(lines)) for index, (name, lines) in enumerate(steps.items()))
-    return RunLog(path, talks, hashlib.sha256(data).hexdigest())
+    return RunLog(path, talks, hashlib.sha256(data).hexdigest(), kind, timed)
+
+
+def detokenized(log: RunLog, config: Mapping[str, Any], unit: str) -> RunLog:
+    """The log with the words or characters that simulstream makes of its tokens by the system's own configuration.
+
+    For logs of subword tokens (``detokenizer_type`` hf or canary, ``latency_unit`` spm). The units have the times that
+    simulstream's own reader gives them; what was taken back is gone.
+    """
+    from simulstream.metrics.readers import LogReader, text_items
+
+    try:
+        reader = LogReader(SimpleNamespace(**config), str(log.path), unit)
+        outputs = reader.final_outputs_and_latencies()
+    except (AssertionError, KeyError, NotImplementedError, ImportError, OSError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"simulstream cannot join the tokens of {log.path} by its config.yaml (detokenizer_type "
+            f"{config.get('detokenizer_type')}): {' '.join(str(error).split()) or error!r}"
+        ) from error
+    talks = []
+    for talk in log.talks:
+        steps = [{"total_audio_processed": talk.audio_s, "computation_time": 0.0}]
+        if talk.name in outputs:
+            output = outputs[talk.name]
+            timed = zip(output.ideal_delays, output.computational_aware_delays, strict=True)
+            units = text_items(output.final_text, unit)
+            emitted = [
+                {"total_audio_processed": cu, "computation_time": ca - cu, "generated_tokens": [text]}
+                for text, (cu, ca) in zip(units, timed, strict=True)
+            ]
+            steps = [*emitted, *steps]
+        blank: dict[str, Any] = {"generated_tokens": [], "deleted_tokens": []}
+        talks.append(Talk(talk.name, talk.index, tuple({**blank, **step} for step in steps)))
+    return RunLog(log.path, tuple(talks), log.digest, log.format, log.timed)
 
 
 def write_clean(talks: Sequence[Talk], path: Path, unit: str) -> None:

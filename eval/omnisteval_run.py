@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,15 @@ import yaml
 from omnisteval.data import Instance
 from omnisteval.io import load_resegmentation_inputs
 from omnisteval.resegment import resegment
-from omnisteval.scoring import evaluate_instances
+from omnisteval.scoring import YAALScorer, evaluate_instances
 
 from agent.errors import UserError
+from eval.alignment import align_sequences
 from eval.log import Talk, write_clean
 from eval.references import References
 
-BYTES_PER_CELL = 60
-"""Memory of one cell of OmniSTEval's alignment table (two lists of lists), measured, with a margin for subwords."""
+LATENCIES = ("long_yaal", "ca_long_yaal", "long_laal", "ca_long_laal")
+"""Keys of the latencies that are reported, ms."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def prepare(folder: Path, talks: Sequence[Talk], references: References, languag
 def run(inputs: Inputs, *, latency: bool = True) -> tuple[dict[str, float], list[Instance]]:
     """Scores by OmniSTEval's keys, and its resegmented output.
 
-    ``bleu``, ``chrf``; with ``latency`` also ``long_yaal``, ``ca_long_yaal`` (ms).
+    ``bleu``, ``chrf``; with ``latency`` also ``LATENCIES``.
     """
     level = level_of(inputs.language)
     if level.unit == "word" and shutil.which("perl") is None:
@@ -87,7 +87,7 @@ def run(inputs: Inputs, *, latency: bool = True) -> tuple[dict[str, float], list
                 char_level=level.unit == "char",
                 simulstream_config_file=str(inputs.config),
             )
-            with _bounded_pool(loaded[0], loaded[1]):
+            with _bounded_alignment():
                 instances, _ = resegment(*loaded, char_level=level.unit == "char", lang=inputs.language)
             scores, *_ = evaluate_instances(
                 instances=instances,
@@ -100,7 +100,7 @@ def run(inputs: Inputs, *, latency: bool = True) -> tuple[dict[str, float], list
             raise UserError(
                 f"OmniSTEval could not score this log: {' '.join(str(error).split()) or error!r}"
             ) from error
-    keys = ["bleu", "chrf", *(["long_yaal", "ca_long_yaal"] if latency else [])]
+    keys = ["bleu", "chrf", *(LATENCIES if latency else [])]
     return take(scores, keys, messages), instances
 
 
@@ -158,34 +158,22 @@ class _SerialPool:
 
 
 @contextlib.contextmanager
-def _bounded_pool(target: Sequence[Sequence[Any]], hypothesis: Sequence[Sequence[Any]]) -> Iterator[None]:
-    """Keep OmniSTEval's process pool within memory: its table is O(n·m) per talk and there is one per process."""
-    cells = [(len(words) + 1) * (len(given) + 1) for words, given in zip(target, hypothesis, strict=True)]
-    workers = n_workers(cells, available_bytes(), os.cpu_count() or 1)
-    original = omnisteval.alignment.Pool
-    omnisteval.alignment.Pool = _SerialPool if workers == 1 else lambda: Pool(workers)
+def _bounded_alignment() -> Iterator[None]:
+    """Let OmniSTEval align with ``eval.alignment``, in this process: its own table is O(n·m) objects per talk."""
+    original = omnisteval.alignment.Pool, omnisteval.alignment.align_sequences
+    omnisteval.alignment.Pool, omnisteval.alignment.align_sequences = _SerialPool, align_sequences
     try:
         yield
     finally:
-        omnisteval.alignment.Pool = original
+        omnisteval.alignment.Pool, omnisteval.alignment.align_sequences = original
 
 
-def n_workers(cells: Sequence[int], available: int, cpus: int) -> int:
-    """Processes for tables of these sizes; UserError when the largest alone exceeds ``available`` bytes."""
-    largest = max(cells) * BYTES_PER_CELL
-    if largest > available:
-        raise UserError(
-            f"Resegmenting the longest talk needs about {largest / 2**30:.0f} GiB of memory, {available / 2**30:.0f} "
-            "are free: use a larger machine, or leave the talk out with --talks."
-        )
-    if sum(cells) < 1_000_000:
-        return 1
-    return max(1, min(cpus, len(cells), available // largest))
+def yaal_before_0_1_10(instances: Sequence[Instance]) -> float | None:
+    """CU-LongYAAL of a simulstream log as OmniSTEval printed it before 0.1.10, ms; None when it has none.
 
-
-def available_bytes() -> int:
-    """Physical memory that is free now."""
-    for line in Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").is_file() else ():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 2**62
+    It took the end of each segment for the end of the recording, so that words emitted after their segment had ended,
+    the late ones, did not count. For comparison with tables published in 2026 only.
+    """
+    cut = [dataclasses.replace(instance, time_to_recording_end=instance.source_length) for instance in instances]
+    value = float(YAALScorer(is_longform=True)(cut))
+    return None if math.isnan(value) else value

@@ -12,6 +12,8 @@ from typing import Any
 import yaml
 
 from agent.errors import UserError, nearest
+from eval import quotes
+from eval.quotes import Damaged
 
 SEGMENTS_NAME = "audio-segments.yaml"
 DEMO_TALKS = Path("demo/talks")
@@ -65,12 +67,20 @@ class References:
         )
 
 
-def load(segments: Path, folder: Path, language: str) -> References:
-    """Read ``segments`` and ``folder``/ref.<language>.txt, and ref.en.txt if it is there; UserError on any mismatch."""
+def load(segments: Path, folder: Path, language: str, damaged: Damaged = "refuse") -> References:
+    """Read ``segments`` and ``folder``/ref.<language>.txt, and ref.en.txt if it is there; UserError on any mismatch.
+
+    ``damaged``: what to do with lines that went through a spreadsheet (see ``eval.quotes``).
+    """
     entries = _read_segments(segments)
-    target = _read_lines(folder / f"ref.{language}.txt", len(entries), segments)
+    talks = [_stem(entry) for entry in entries]
+
+    def read(path: Path) -> tuple[str, ...]:
+        return quotes.treat(_read_lines(path, len(entries), segments), talks, path, damaged)
+
+    target = read(folder / f"ref.{language}.txt")
     english = folder / "ref.en.txt"
-    source = _read_lines(english, len(entries), segments) if english.is_file() else None
+    source = read(english) if english.is_file() else None
     if len({_stem(entry) for entry in entries}) != len({entry["wav"] for entry in entries}):
         raise UserError(f"{segments} has different audio files of the same name: rename them, scoring goes by name.")
     loaded = References(tuple(entries), target, source)
@@ -113,7 +123,8 @@ def _read_lines(path: Path, expected: int, segments: Path) -> tuple[str, ...]:
         raise UserError(f"{path} is not UTF-8 text.") from error
     if not text.strip():
         raise UserError(f"{path} is empty: {expected} lines are wanted, one per segment of {segments.name}.")
-    lines = [" ".join(line.split()) for line in text.removesuffix("\n").split("\n")]
+    # Inner spaces stay: OmniSTEval counts a reference by its plain spaces, so "z. B." may be one word or two.
+    lines = [line.replace("\r", "").strip() for line in text.removesuffix("\n").split("\n")]
     if len(lines) != expected:
         raise UserError(f"{path} has {len(lines)} lines but {segments} has {expected} segments: they must be equal.")
     return tuple(lines)

@@ -1,4 +1,4 @@
-"""Score one run folder: what ``alignatt score DIR`` does. Writes scores.json and scores.tsv into the folder."""
+"""Score one run or log: what ``alignatt score`` does. Writes scores.json, scores.tsv and segments.json."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ import yaml
 from agent.errors import UserError
 from agent.paths import resolve
 from eval import comet, omnisteval_run
-from eval.log import LOG_NAME, RunLog, Talk, read_log, real_time_factor
+from eval.checks import check, erasure
+from eval.log import LOG_NAME, SIMULEVAL, SIMULSTREAM, RunLog, Talk, detokenized, read_log, real_time_factor
+from eval.quotes import Damaged
 from eval.references import DEMO_TALKS, SEGMENTS_NAME, References, load
 from eval.segments import SEGMENTS_FILE, dump, segments_of
 from eval.signature import group, signature
@@ -25,6 +27,10 @@ from eval.wer import TRACE_NAME, word_error_rate
 SCORES_NAME = "scores.json"
 REGIME_LIMIT_MS = {"low": 2000.0, "high": 4000.0}
 """Upper bound of CU-LongYAAL per regime of the IWSLT simultaneous track, ms."""
+SUSPECT_CA_MS = 2000.0
+"""CA above CU by this much in a SimulEval log is what sums of computation time look like (OmniSTEval's threshold)."""
+LOG_NAMES = (LOG_NAME, "instances.log")
+"""Names of logs in a folder: simulstream's as we write it, SimulEval's."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,11 @@ class Options:
     talks: tuple[str, ...] = ()
     offline: Path | None = None
     comet: bool = False
+    log: Path | None = None
+    """Log of another system; its config.yaml, trace.jsonl and manifest.json, where there are any, lie beside it."""
+    damaged: Damaged = "refuse"
+    cumulative_elapsed: bool = False
+    """Elapsed times of a SimulEval log hold all computation since the beginning."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +69,21 @@ class Quality:
 
 @dataclass(frozen=True)
 class Scores:
-    """Everything known about one run. Latencies are ms, ``wer`` and ``share_of_offline_bleu`` fractions of 1."""
+    """Everything known about one run. Latencies are ms, ``wer`` and ``share_of_offline_bleu`` fractions of 1.
+
+    ``erasure``: tokens taken back per token of the final output. ``cu_long_yaal_before_0_1_10_ms``: see
+    ``omnisteval_run.yaal_before_0_1_10``. ``log`` is relative to the folder of the scores.
+    """
 
     bleu: float
     chrf: float
     cu_long_yaal_ms: float | None
     ca_long_yaal_ms: float | None
-    rtf: float
+    cu_long_laal_ms: float | None
+    ca_long_laal_ms: float | None
+    cu_long_yaal_before_0_1_10_ms: float | None
+    rtf: float | None
+    erasure: float
     wer: float | None
     xcomet_xl: float | None
     regime: Regime
@@ -74,12 +93,13 @@ class Scores:
     direction: str
     talks: tuple[str, ...]
     audio_s: float
+    log: str
     signature: str
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder with what it is scored against."""
+    """A run with what it is scored against. ``folder`` takes the scores, the log may lie elsewhere."""
 
     folder: Path
     config: Mapping[str, Any]
@@ -101,26 +121,31 @@ class Run:
 
 
 def score(folder: Path, options: Options) -> tuple[Scores, list[str]]:
-    """Score ``folder``, write the results into it, return them with remarks for the user."""
+    """Score ``folder`` or ``options.log``, write the results into ``folder``, return them with remarks for the user."""
     if options.comet:
         comet.require()
     run = open_run(folder, options)
-    extra = [] if options.talks else run.log.extra(run.references.talks)
-    remarks = [f"not scored, since the segmentation does not have them: {', '.join(extra)}"] if extra else []
     latency = run.policy != "offline"
     with tempfile.TemporaryDirectory(prefix="score-") as temporary:
         inputs = omnisteval_run.prepare(Path(temporary), run.talks, run.references, run.language)
         figures, instances = omnisteval_run.run(inputs, latency=latency)
         xcomet = comet.score(inputs, Path(temporary)) if options.comet else None
     offline = offline_quality(run, options)
+    if not run.log.timed:
+        figures = {key: value for key, value in figures.items() if not key.startswith("ca_")}
     cu_ms = figures.get("long_yaal")
+    legacy = latency and run.log.format == SIMULSTREAM
     scores = Scores(
         bleu=figures["bleu"],
         chrf=figures["chrf"],
         cu_long_yaal_ms=cu_ms,
         ca_long_yaal_ms=figures.get("ca_long_yaal"),
-        rtf=real_time_factor(run.talks),
-        wer=word_error_rate(folder / TRACE_NAME, run.talks, run.references),
+        cu_long_laal_ms=figures.get("long_laal"),
+        ca_long_laal_ms=figures.get("ca_long_laal"),
+        cu_long_yaal_before_0_1_10_ms=omnisteval_run.yaal_before_0_1_10(instances) if legacy else None,
+        rtf=real_time_factor(run.log.pick(run.references.talks)) if run.log.format == SIMULSTREAM else None,
+        erasure=erasure(run.log.pick(run.references.talks)),
+        wer=word_error_rate(run.log.path.parent / TRACE_NAME, run.talks, run.references),
         xcomet_xl=xcomet,
         regime=verdict(run.config, cu_ms),
         offline=offline,
@@ -129,38 +154,57 @@ def score(folder: Path, options: Options) -> tuple[Scores, list[str]]:
         direction=f"{run.config.get('source_lang', 'en')}-{run.language}",
         talks=run.references.talks,
         audio_s=sum(talk.audio_s for talk in run.talks),
+        log=os.path.relpath(run.log.path, folder),
         signature=run.signature,
     )
-    segments = segments_of(instances, run.references, omnisteval_run.level_of(run.language).bleu_tokenizer)
-    if not latency:
-        segments = tuple(dataclasses.replace(segment, cu_ms=None, ca_ms=None) for segment in segments)
+    tokenizer = omnisteval_run.level_of(run.language).bleu_tokenizer
+    segments = segments_of(instances, run.references, tokenizer, cu=latency, ca=latency and run.log.timed)
+    folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / SEGMENTS_FILE, dump(segments, scores.signature))
     write(folder, scores)
-    return scores, remarks
+    return scores, remarks(run, options, scores)
+
+
+def remarks(run: Run, options: Options, scores: Scores) -> list[str]:
+    """What the user should know besides the figures."""
+    found = []
+    extra = [] if options.talks else run.log.extra(run.references.talks)
+    if extra:
+        found.append(f"not scored, since the segmentation does not have them: {', '.join(extra)}")
+    cu_ms, ca_ms = scores.cu_long_yaal_ms, scores.ca_long_yaal_ms
+    if run.log.format == SIMULEVAL and cu_ms is not None and ca_ms is not None and ca_ms - cu_ms > SUSPECT_CA_MS:
+        found.append("CA is far above CU: if elapsed times add up over the recording, score with --cumulative-elapsed")
+    return found
 
 
 def open_run(folder: Path, options: Options) -> Run:
     """Read and check the log, configuration, segmentation and references of a run."""
-    if not folder.is_dir():
-        raise UserError(f"No run folder {folder}: give the --output of a simulstream run.")
-    config = read_config(folder)
+    path = options.log or find_log(folder)
+    config = read_config(path.parent)
     language = options.language or config.get("target_lang")
     if not isinstance(language, str):
-        raise UserError(f"{folder} has no config.yaml that says target_lang: give --lang.")
+        raise UserError(f"{path.parent} has no config.yaml that says target_lang: give --lang.")
     unit = omnisteval_run.level_of(language).unit
-    if config.get("latency_unit", unit) != unit:
+    if config.get("latency_unit", unit) not in (unit, "spm"):
         raise UserError(
-            f"{folder}/config.yaml has latency_unit {config['latency_unit']} but {language} is scored by {unit}: "
+            f"{path.parent}/config.yaml has latency_unit {config['latency_unit']} but {language} is scored by {unit}: "
             "the tokens of the log are of the wrong kind. Run again, or check --lang."
         )
-    log = read_log(folder / LOG_NAME)
+    log = read_log(path, options.cumulative_elapsed)
+    joined = config.get("detokenizer_type", "simuleval") != "simuleval" or config.get("latency_unit") == "spm"
     segments, references = _locate(options)
-    loaded = load(segments, references, language)
+    loaded = load(segments, references, language, options.damaged)
     loaded = loaded.subset(options.talks) if options.talks else loaded
-    talks = log.pick(loaded.talks)
-    if not any(talk.n_tokens for talk in talks):
-        raise UserError(f"{log.path} holds no translated text: every step emitted nothing. See the trace of the run.")
+    talks = (detokenized(log, config, unit) if joined else log).pick(loaded.talks)
+    check(log, talks, unit)
     return Run(folder, config, language, log, tuple(talks), loaded)
+
+
+def find_log(folder: Path) -> Path:
+    """The log in a folder, ours or SimulEval's."""
+    if not folder.is_dir():
+        raise UserError(f"No run folder {folder}: give the --output of a simulstream run, or a log file.")
+    return next((folder / name for name in LOG_NAMES if (folder / name).is_file()), folder / LOG_NAME)
 
 
 def offline_quality(run: Run, options: Options) -> Quality | None:
@@ -177,7 +221,7 @@ def offline_quality(run: Run, options: Options) -> Quality | None:
         if options.offline is not None:
             raise UserError(f"No run folder {options.offline} for --offline: give one made with policy.name=offline.")
         return None
-    names = dataclasses.replace(options, talks=run.references.talks, language=run.language)
+    names = dataclasses.replace(options, talks=run.references.talks, language=run.language, log=None)
     other = open_run(found, names)
     if other.policy != "offline":
         raise UserError(f"{found} was made with policy '{other.policy}': run it with --set policy.name=offline.")

@@ -45,8 +45,13 @@ class Segment:
     chrf: tuple[int, ...]
 
 
-def segments_of(instances: Sequence[Instance], references: References, bleu_tokenizer: str) -> tuple[Segment, ...]:
-    """Segments of OmniSTEval's resegmented ``instances``, which follow the order of ``references``."""
+def segments_of(
+    instances: Sequence[Instance], references: References, bleu_tokenizer: str, cu: bool = True, ca: bool = True
+) -> tuple[Segment, ...]:
+    """Segments of OmniSTEval's resegmented ``instances``, which follow the order of ``references``.
+
+    ``cu``, ``ca``: whether these latencies are known.
+    """
     predictions = [instance.prediction for instance in instances]
     scored = [[instance.reference for instance in instances]]
     bleu = BLEU(tokenize=bleu_tokenizer, force=True)._extract_corpus_statistics(predictions, scored)
@@ -60,8 +65,8 @@ def segments_of(instances: Sequence[Instance], references: References, bleu_toke
             source,
             target,
             instance.prediction,
-            _yaal(instance, False),
-            _yaal(instance, True),
+            _yaal(instance, False) if cu else None,
+            _yaal(instance, True) if ca else None,
             tuple(map(int, bleu_counts)),
             tuple(map(int, chrf_counts)),
         )

@@ -1,4 +1,4 @@
-"""One line that says how a figure came about: scorer, unit, references, log, heads, model, version.
+"""One line that says how a figure came about: scorer, unit, references, log, heads, model, engine, GPU, version.
 
 Head set and weights are those that the run's manifest.json recorded, so that a set changed since does not sign for it.
 """
@@ -20,7 +20,10 @@ from eval.references import References
 
 
 def signature(log: RunLog, references: References, language: str, config: Mapping[str, Any]) -> str:
-    """``omnisteval:…|sacrebleu:…|unit:…|bleu:…|talks:…|refs:…|log:…|heads:…|model:…|version:…``; hashes are 8 hex."""
+    """``omnisteval:…|sacrebleu:…|unit:…|bleu:…|talks:…|refs:…|log:…|heads:…|model:…|engine:…|gpu:…|version:…``.
+
+    Hashes are 8 hexadecimal digits.
+    """
     level = level_of(language)
     fields = {
         "omnisteval": version("omnisteval"),
@@ -32,6 +35,8 @@ def signature(log: RunLog, references: References, language: str, config: Mappin
         "log": log.digest[:8],
         "heads": _heads(log),
         "model": _model(log, config),
+        "engine": _engine(log, config),
+        "gpu": _gpu(log),
         "version": agent.__version__,
     }
     return "|".join(f"{key}:{value}" for key, value in fields.items())
@@ -70,3 +75,17 @@ def _model(log: RunLog, config: Mapping[str, Any]) -> str:
     state = hashlib.sha256(hashes.encode()).hexdigest() if len(weights) > 1 and hashes else hashes
     state = state or str(settings.get("revision") or "")
     return f"{name}@{state[:8]}" if state else name
+
+
+def _engine(log: RunLog, config: Mapping[str, Any]) -> str:
+    name = str(group(config, "mt").get("engine") or "unknown")
+    package = {"hf": "transformers"}.get(name, name)
+    release = _recorded(log, "versions").get(package)
+    return f"{name}-{release}" if release else name
+
+
+def _gpu(log: RunLog) -> str:
+    machine = _recorded(log, "machine")
+    if not machine:
+        return "unknown"
+    return "+".join(str(name).replace(" ", "-") for name in machine.get("gpus") or []) or "none"

@@ -10,12 +10,18 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-HEADER = ("run", "policy", "BLEU", "chrF", "XCOMET-XL", "CU ms", "CA ms", "RTF", "WER %", "/offline", "regime")
+HEADER = (
+    "run", "policy", "BLEU", "chrF", "XCOMET-XL", "CU ms", "CU<0.1.10", "CA ms", "LAAL ms", "flicker", "RTF", "WER %",
+    "/offline", "regime",
+)  # fmt: skip
 N_TEXT_COLUMNS = 2
 
 
-def row(name: str, scores: Mapping[str, Any]) -> list[str]:
-    """Cells of one scored run (the tree of scores.json), in the order of HEADER."""
+def row(name: str, scores: Mapping[str, Any], legacy: bool = False) -> list[str]:
+    """Cells of one scored run (the tree of scores.json), in the order of HEADER.
+
+    ``legacy`` fills the column of CU-LongYAAL before OmniSTEval 0.1.10. Flicker is shown only where there is any.
+    """
     return [
         name,
         scores.get("policy") or "–",
@@ -23,7 +29,10 @@ def row(name: str, scores: Mapping[str, Any]) -> list[str]:
         _number(scores["chrf"], 2),
         _number(scores.get("xcomet_xl"), 3),
         _number(scores["cu_long_yaal_ms"], 0),
+        _number(scores.get("cu_long_yaal_before_0_1_10_ms") if legacy else None, 0),
         _number(scores["ca_long_yaal_ms"], 0),
+        _number(scores.get("cu_long_laal_ms"), 0),
+        _number(scores.get("erasure") or None, 3),
         _number(scores["rtf"], 2),
         _number(scores.get("wer"), 1, 100),
         _number(scores.get("share_of_offline_bleu"), 1, 100, "%"),

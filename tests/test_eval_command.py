@@ -30,8 +30,9 @@ def test_score_prints_a_plain_table_with_its_signature(tmp_path: Path, capsys: p
     offline_run(tmp_path, "ende-offline")
     assert alignatt("score", run, "--references", references, "--talks", "one,two") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["run", "policy", "BLEU", "chrF", "CU", "ms", "CA", "ms", "RTF", "/offline", "regime"]
-    assert lines[1].split()[:7] == ["ende-low", "alignatt", "85.34", "89.49", "1183", "1350", "0.20"]
+    assert lines[0].split() == ["run", "policy", "BLEU", "chrF", "CU", "ms", "CA", "ms", "LAAL", "ms", "RTF",
+                                "/offline", "regime"]  # fmt: skip
+    assert lines[1].split()[:7] == ["ende-low", "alignatt", "85.34", "89.49", "1183", "1350", "1309"]
     assert lines[1].endswith("85.3%  low met")
     assert lines[2].split()[:4] == ["offline", "offline", "100.00", "100.00"]
     assert lines[3].startswith("signature: omnisteval:0.1.10|")

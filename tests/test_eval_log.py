@@ -98,7 +98,7 @@ def test_references_survive_windows_line_ends_and_a_mark(tmp_path: Path) -> None
     folder = write_references(tmp_path / "refs")
     (folder / "ref.de.txt").write_bytes("\ufeffEins.\r\nZwei\u2028b.\r\nDrei.".encode())
     loaded = references.load(folder / "audio-segments.yaml", folder, "de")
-    assert loaded.target == ("Eins.", "Zwei b.", "Drei.")
+    assert loaded.target == ("Eins.", "Zwei\u2028b.", "Drei.")
     assert yaml.safe_load((folder / "audio-segments.yaml").read_text(encoding="utf-8"))[0]["wav"] == "one.wav"
 
 
