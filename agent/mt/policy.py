@@ -202,7 +202,9 @@ def median_filter(rows: Rows, width: int) -> Rows:
         return rows
     half = width // 2
     padded = np.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(half, half)], mode="edge")
-    return np.median(np.lib.stride_tricks.sliding_window_view(padded, width, axis=-1), axis=-1).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, width, axis=-1)
+    median: Rows = np.median(windows, axis=-1).astype(np.float32)
+    return median
 
 
 def _local_agreement(view: DraftView, n_earlier: int) -> Acceptance:
