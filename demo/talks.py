@@ -1,6 +1,6 @@
 """Speak the talks: `python -m demo.talks` writes audio, segments and references for every talk of a split.
 
-`python -m demo.talks --split dev --output DIR` renders the tuning talks instead. Needs espeak-ng; the text comes from
+`python -m demo.talks --split dev|test --output DIR` renders the tuning or the comparison talks instead. Needs espeak-ng; the text comes from
 `demo.talk_texts`, so the references in all languages are correct by construction.
 """
 
@@ -71,8 +71,8 @@ class EspeakError(RuntimeError):
 def talk_names(split: Split) -> list[str]:
     """File stems of the talks of a split; the last evaluation talk is the long one."""
     count = len(TALK_SEEDS[split])
-    if split == "dev":
-        return [f"dev-talk-{number}" for number in range(1, count + 1)]
+    if split != "eval":
+        return [f"{split}-talk-{number}" for number in range(1, count + 1)]
     return [*(f"demo-talk-{number}" for number in range(1, count)), "demo-talk-long"]
 
 
@@ -171,11 +171,11 @@ def write(talks: list[Talk], folder: Path) -> None:
 def main() -> int:
     """Render a split; 2 when espeak-ng is missing."""
     parser = argparse.ArgumentParser(description="Speak the talks with espeak-ng.")
-    parser.add_argument("--split", choices=("eval", "dev"), default="eval")
+    parser.add_argument("--split", choices=tuple(TALK_SEEDS), default="eval")
     parser.add_argument("--output", type=Path, help="folder to write to (default for eval: demo/talks)")
     arguments = parser.parse_args()
-    if arguments.output is None and arguments.split == "dev":
-        parser.error("--split dev needs --output DIR")
+    if arguments.output is None and arguments.split != "eval":
+        parser.error(f"--split {arguments.split} needs --output DIR")
     folder = arguments.output or FOLDER
     try:
         talks = list(render_split(arguments.split))

@@ -2,7 +2,8 @@
 
 The recogniser runs once per chunk length and is recorded; every policy then translates the recorded hypotheses with the
 same model, and each run is scored like any other. Several settings a policy give its quality-latency curve.
-``--choose`` names a results file of other talks: each policy is then run only with the setting that was best there.
+``--choose`` names a results file of other talks: each policy is then run only with the setting that was best there, and
+tested against ``alignatt`` at the same regime by a paired bootstrap.
 """
 
 from __future__ import annotations
@@ -32,26 +33,26 @@ from agent.mt.drafter import Draft, Drafter, DraftRequest, Head, RowConvention
 from agent.mt.translator import Translator
 from agent.mt.units import surface_tokens
 from agent.session import Session
+from eval.bootstrap import RunStatistics, compare_runs
 from eval.score import REGIME_LIMIT_MS, Options, score
+from eval.segments import read_segments
 
-CHUNKS_S = (0.4, 0.6, 1.0)
+CHUNKS_S = (0.5, 1.0)
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "alignatt": [
         {"policy.margin_words": margin, "policy.confirmations": confirmations, "session.min_stability": stability}
-        for margin, confirmations, stability in (
-            *((1, 0, 1), (2, 0, 1), (3, 0, 1), (4, 0, 1), (0, 0, 2), (1, 0, 2), (2, 0, 2), (3, 0, 2)),
-            *((1, 1, 1), (2, 1, 1), (3, 1, 1), (2, 2, 1)),
-        )
+        for margin, confirmations, stability in ((0, 0, 2), (2, 0, 2), (3, 0, 2), (4, 0, 2), (2, 1, 1), (3, 1, 1))
     ],
     "paper": [
         {"session.hold_back_s": hold_back_s, "policy.margin_tokens": margin}
-        for hold_back_s, margin in ((0.0, 1), (0.5, 0), (1.0, 0), (1.5, 0))
+        for hold_back_s, margin in ((0.0, 1), (0.25, 1), (0.5, 0), (1.0, 0), (1.5, 0), (2.0, 0))
     ],
-    "local-agreement": [{"policy.agree": 2}, {"policy.agree": 3}],
-    "wait-k": [{"policy.k": k} for k in (1, 2, 3, 4, 6)],
-    "cut-last": [{"policy.cut_words": words} for words in (1, 2, 3, 4, 5)],
+    "local-agreement": [{"policy.agree": agree} for agree in (2, 3, 4, 5, 6, 7)],
+    "wait-k": [{"policy.k": k} for k in (1, 2, 3, 4, 6, 8)],
+    "cut-last": [{"policy.cut_words": words} for words in (1, 2, 3, 4, 5, 6)],
     "offline": [{}],
 }
+"""Six settings of each policy, from eager to patient: the same number for all."""
 UNITS_PER_WORD = {"de": 1.0, "it": 1.0, "zh": 1.6}
 """Target units (words, Chinese characters) per English word, for wait-k."""
 
@@ -173,8 +174,8 @@ def translate(config: AgentConfig, models: Models, recordings: Mapping[str, Reco
 
 def run_cell(
     cell: Cell, target: str, models: Models, recordings: Mapping[str, Recording], options: Options
-) -> dict[str, Any]:
-    """Translate and score one setting."""
+) -> tuple[dict[str, Any], RunStatistics]:
+    """Translate and score one setting; the figures, and what a bootstrap needs."""
     config = cell.config(target)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -183,7 +184,8 @@ def run_cell(
             for line in translate(config, models, recordings):
                 log.write(json.dumps(line, ensure_ascii=False) + "\n")
         scores, _ = score(folder, options)
-    return {
+        statistics = RunStatistics.of(read_segments(folder, scores.signature))
+    figures = {
         "policy": cell.policy,
         "name": cell.name,
         "chunk_s": cell.chunk_s,
@@ -192,6 +194,26 @@ def run_cell(
         "chrf": scores.chrf,
         "cu_ms": scores.cu_long_yaal_ms,
     }
+    return figures, statistics
+
+
+def behind_alignatt(
+    points: Mapping[str, Sequence[tuple[str, str]]], statistics: Mapping[str, RunStatistics]
+) -> Iterator[dict[str, Any]]:
+    """For each regime, each policy's BLEU and CU-LongYAAL minus those of ``alignatt``, with interval and p-value.
+
+    ``points``: by setting, the (regime, policy) pairs it was chosen for.
+    """
+    for regime in REGIME_LIMIT_MS:
+        names = {policy: name for name, chosen in points.items() for r, policy in chosen if r == regime}
+        if "alignatt" not in names:
+            continue
+        runs = {policy: statistics[name] for policy, name in names.items()}
+        comparison = compare_runs(runs, "alignatt")
+        for policy, differences in comparison.differences.items():
+            for metric in ("bleu", "cu_ms"):
+                interval = differences[metric]
+                yield {"regime": regime, "policy": policy, "metric": metric, "by": comparison.unit, **vars(interval)}
 
 
 def winners(
@@ -218,6 +240,20 @@ def show(rows: Sequence[tuple[str, Mapping[str, Any]]], offline_bleu: float | No
         share = f"{row['bleu'] / offline_bleu:.1%}" if offline_bleu else "-"
         latency = f"{row['cu_ms']:.0f}" if row["cu_ms"] is not None else "-"
         table.add_row(point, row["name"], f"{row['bleu']:.2f}", share, f"{row['chrf']:.2f}", latency)
+    Console(width=140).print(table)
+
+
+def show_differences(tested: Sequence[Mapping[str, Any]]) -> None:
+    """Print what `behind_alignatt` found; nothing where nothing was tested."""
+    if not tested:
+        return
+    table = Table(title=f"minus alignatt, paired bootstrap over {tested[0]['by']}")
+    for column in ("point", "policy", "metric", "difference", "95 % interval", "p"):
+        table.add_column(column, justify="left" if column in ("point", "policy", "metric") else "right")
+    for row in tested:
+        interval = f"{row['low']:+.2f} … {row['high']:+.2f}"
+        cells = (row["regime"], row["policy"], row["metric"], f"{row['value']:+.2f}", interval, f"{row['p_value']:.3f}")
+        table.add_row(*cells)
     Console(width=140).print(table)
 
 
@@ -250,9 +286,10 @@ def main() -> None:
         references=arguments.references,
         talks=tuple(talk.stem for talk in arguments.talks),
     )
-    models, results = Models(), []
+    models, results, statistics = Models(), [], {}
     for cell in tqdm(cells, unit="setting"):
-        results.append(run_cell(cell, arguments.target, models, recordings[cell.chunk_s], options))
+        figures, statistics[cell.name] = run_cell(cell, arguments.target, models, recordings[cell.chunk_s], options)
+        results.append(figures)
         if arguments.output:
             arguments.output.parent.mkdir(parents=True, exist_ok=True)
             arguments.output.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -265,6 +302,11 @@ def main() -> None:
         best = winners(results, limits)
         rows = [(regime, best[regime, policy]) for regime, policy in best]
     show(rows, offline)
+    tested = list(behind_alignatt(points, statistics))
+    show_differences(tested)
+    if arguments.output and tested:
+        path = arguments.output.with_suffix(".tests.json")
+        path.write_text(json.dumps(tested, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
