@@ -38,7 +38,7 @@ PRESET_SUFFIX := -$(PROFILE)
 PICK =
 endif
 
-.PHONY: help setup vllm demo lint test comet-env clean $(EVALS)
+.PHONY: help setup vllm demo lint test comet-env clean $(EVALS) calibrate-ende calibrate-enit calibrate-enzh
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-zA-Z].*:.*## / { printf "%-24s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,8 @@ $(STAMP): pyproject.toml constraints.txt
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
+	@$(BIN)/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e '.[heads]' \
+	  || echo "eflomal was not built (it needs gcc): heads can be calibrated on given alignments only." >&2
 	@touch $@
 
 vllm: $(VLLM_STAMP) ## add vLLM to .venv (the engine of attention rows at speed, docs/capture.md)
@@ -92,6 +94,22 @@ $(EVALS): eval-%: $(STAMP)
 	@echo "== $*"
 	@$(AGENT) --preset $*$(PRESET_SUFFIX) $(if $(SET),--set $(SET)) --output $(OUT)/$* --force
 	@$(BIN)/alignatt score $(OUT)/$* --segments $(SEGMENTS) --references $(REFERENCES) --offline $(OFFLINE) $(PICK) $(QUIET)
+
+# Parallel text, line by line; without it the controlled language of the demo. MODEL: folder or hub id.
+CORPUS ?=
+MODEL ?=
+CALIBRATIONS := calibrate-ende calibrate-enit calibrate-enzh
+calibrate-ende: ## head set of a model from parallel text: MODEL=… CORPUS="source.txt target.txt" (likewise enit, enzh)
+
+$(CALIBRATIONS): LANG_TO = $(@:calibrate-en%=%)
+$(CALIBRATIONS): TEXTS = $(or $(CORPUS),$(OUT)/corpus/en-$(LANG_TO).en $(OUT)/corpus/en-$(LANG_TO).$(LANG_TO))
+$(CALIBRATIONS): HEADS = $(OUT)/heads/en-$(LANG_TO).json
+$(CALIBRATIONS): $(STAMP)
+	@[ -n "$(CORPUS)" ] || $(BIN)/python -m demo.calibrate --write-corpus $(OUT)/corpus
+	@$(BIN)/alignatt heads calibrate --tgt-lang $(LANG_TO) --corpus $(TEXTS) --work $(OUT)/heads/work-$(LANG_TO) \
+	  $(if $(MODEL)$(SET),--set $(if $(MODEL),mt.model=$(MODEL)) $(SET)) --output $(HEADS)
+	@rm -rf $(OUT)/heads/work-$(LANG_TO)
+	@$(BIN)/alignatt heads show $(HEADS) --rows 0 --plot $(HEADS:.json=.svg) >/dev/null
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -1,34 +1,36 @@
 """Head sets of the embedded model, scored against the gold alignments: ``python -m demo.calibrate``.
 
-Prints a table of translation scores and writes ``heads/sets/demo-en-{de,it,zh}.json``.
+Prints a table of translation scores and writes ``demo-en-{de,it,zh}.json`` into ``heads/sets`` or ``--output``. With
+``--write-corpus FOLDER`` it writes the language as parallel text with its alignments instead, for ``alignatt heads``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-import transformers
 from rich.console import Console
 from rich.table import Table
 
 from agent.config import MtConfig
+from agent.mt.drafter import Head, RowConvention
 from agent.mt.hf import load_model
 from demo.build import layouts
 from demo.examples import DIRECTIONS
 from demo.language import Unit, alignment, realise, sample_document, spoken_units
 from demo.language.realisation import join
 from demo.talk_texts import held_out_sources
-from heads.headset import SETS, HeadSet, ScoredHead, save
-from heads.score import CONVENTIONS, AlignedPair, all_heads, collect, mean_row_score, translation_scores
+from heads.calibrate import Calibrated, Subject, calibrate
+from heads.headset import SETS, save
+from heads.score import CONVENTIONS, AlignedPair, all_heads
+from heads.select import TOP_K
 
 SEED, N_PAIRS = 9401, 200
-K_CHOICES = (1, 2, 4, 8)
+CORPUS_SEED = 5203
 
 
 def gold_pairs(target_lang: str, n_pairs: int, seed: int) -> list[AlignedPair]:
@@ -56,58 +58,60 @@ def gold_pairs(target_lang: str, n_pairs: int, seed: int) -> list[AlignedPair]:
     return pairs
 
 
-def calibrate(model: Any, tokenizer: Any, target_lang: str, layout: Any, table: Table) -> HeadSet:
-    """Score every head both ways, keep the better convention and the k whose mean row scores best."""
-    heads = all_heads(model)
-    pairs = gold_pairs(target_lang, N_PAIRS, SEED)
-    collected = collect(model, tokenizer, layout, pairs, heads)
-    scores = {c: translation_scores(collected, c) for c in CONVENTIONS}
-    order = {c: np.argsort(-scores[c], kind="stable") for c in CONVENTIONS}
-    means = {
-        (c, k): mean_row_score(collected, c, order[c][:k].tolist(), scores[c][order[c][:k]])
-        for c in CONVENTIONS
-        for k in K_CHOICES
-    }
-    convention, k = max(means, key=lambda key: (round(means[key], 3), -key[1]))
-    for c in CONVENTIONS:
-        best = [f"{heads[i].layer}.{heads[i].head} {scores[c][i]:.3f}" for i in order[c][:3]]
-        table.add_row(f"en-{target_lang}", c, *best, *(f"{means[c, n]:.3f}" for n in K_CHOICES))
-    text_config = model.config.get_text_config()
-    return HeadSet(
-        model="demo/model",
-        direction=f"en-{target_lang}",
-        n_layers=text_config.num_hidden_layers,
-        n_heads=text_config.num_attention_heads,
-        convention=convention,
-        k=k,
-        scores={c: tuple(ScoredHead(heads[i], float(scores[c][i])) for i in order[c]) for c in CONVENTIONS},
-        layout=layout.fingerprint,
-        provenance={
-            "corpus": f"controlled language, gold alignments, {N_PAIRS} unseen documents, seed {SEED}",
-            "score": "TS on the first token of each unit, peak inside the source span, averaged per pair",
-            "mean_row_ts": {f"{c}-top{n}": round(value, 4) for (c, n), value in means.items()},
-            "tools": {"torch": torch.__version__.split("+")[0], "transformers": transformers.__version__},
-            "date": datetime.now(UTC).date().isoformat(),
-        },
-    )
+def row(direction: str, done: Calibrated, convention: RowConvention, heads: Sequence[Head]) -> list[str]:
+    """A line of the table: the best three heads, held-out TS of the mean rows of the best 1, 2, 4 and 8, the choice."""
+    scores = done.scores[convention]
+    best = [f"{heads[i].layer}.{heads[i].head} {scores.ts[i]:.3f}" for i in scores.order[:3]]
+    means = {c.name: f"{c.held_out:.3f}" for c in done.candidates if c.convention == convention}
+    chosen = done.winner.name if done.winner.convention == convention else ""
+    return [direction, convention, *best, *(means[f"top-{k}"] for k in TOP_K), chosen]
+
+
+def write_corpus(folder: Path, target_lang: str, n_pairs: int, seed: int) -> None:
+    """``en-XX.en``, ``en-XX.XX``: the language as parallel text; ``en-XX.json``: gold links between characters."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pairs = gold_pairs(target_lang, n_pairs, seed)
+    links = []
+    for pair in pairs:
+        starts = [sum(len(word) + 1 for word in pair.words[:n]) for n in range(len(pair.words))]
+        links.append(
+            [
+                [starts[i], starts[i] + len(pair.words[i]), begin, end]
+                for (begin, end), sources in zip(pair.spans, pair.sources, strict=True)
+                for i in sorted(sources)
+            ]
+        )
+    texts = {"en": [" ".join(p.words) for p in pairs], target_lang: [p.target for p in pairs]}
+    for lang, lines in texts.items():
+        (folder / f"en-{target_lang}.{lang}").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / f"en-{target_lang}.json").write_text(json.dumps(links) + "\n", encoding="utf-8")
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=MtConfig.model)
     parser.add_argument("--output", type=Path, default=SETS)
+    parser.add_argument("--write-corpus", type=Path, metavar="FOLDER", help="write parallel text instead")
+    parser.add_argument("--pairs", type=int, default=2000, help="lines of parallel text (default: 2000)")
     arguments = parser.parse_args()
+    if arguments.write_corpus:
+        for _, target in DIRECTIONS:
+            write_corpus(arguments.write_corpus, target, arguments.pairs, CORPUS_SEED)
+        return
     torch.set_num_threads(MtConfig.threads)
     model, tokenizer = load_model(MtConfig(model=arguments.model))
     layout = layouts(tokenizer)
     table = Table(title="Translation scores of the embedded model (first token of each unit)")
-    columns = ("direction", "rows", "best head", "second", "third", *(f"mean of {k}" for k in K_CHOICES))
-    for column in columns:
+    for column in ("direction", "rows", "best head", "second", "third", *(f"mean of {k}" for k in TOP_K), "used"):
         table.add_column(column)
     for source, target in DIRECTIONS:
-        head_set = calibrate(model, tokenizer, target, layout[target], table)
-        save(arguments.output / f"demo-{source}-{target}.json", head_set)
+        subject = Subject(model, tokenizer, layout[target], MtConfig.model, f"{source}-{target}")
+        corpus = f"controlled language, gold alignments, {N_PAIRS} unseen documents, seed {SEED}"
+        done = calibrate(subject, gold_pairs(target, N_PAIRS, SEED), {"corpus": corpus}, kind="top")
+        save(arguments.output / f"demo-{source}-{target}.json", done.head_set)
+        for convention in CONVENTIONS:
+            table.add_row(*row(f"{source}-{target}", done, convention, all_heads(model)))
     Console().print(table)
 
 

@@ -1,16 +1,18 @@
 """Head sets: which (layer, head) rows tell what source a target token comes from, for one model and direction.
 
-A JSON file. ``scores`` maps each row convention to ``[layer, head, TS]`` triples, best first, where TS (translation
-score) is the share of aligned target tokens whose row peaks on an aligned source token. ``convention`` is the better of
-the two, ``k`` the number of heads used when nothing else is asked for.
+A JSON file. ``scores`` maps each row convention to rows of ``columns``, best first: layer, head, TS (translation score,
+see `heads.score`) and, where they were measured, its 95 % interval, the published definition of TS, and how well the
+head tells units that are not yet heard. ``convention`` is the better of the two. ``selected`` names the heads that are
+used, in the order in which they were chosen; without it they are the best ``k``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,14 +26,20 @@ from agent.paths import resolve
 
 SETS = Path(__file__).parent / "sets"
 FORMAT = 1
+COLUMNS = ("layer", "head", "ts", "ts_low", "ts_high", "ts_published", "not_heard_auc")
+"""What a row of ``scores`` holds; short rows have the first three."""
 
 
 @dataclass(frozen=True)
 class ScoredHead:
-    """A head and its translation score in [0, 1]."""
+    """A head and its translation score in [0, 1]; NaN where something was not measured (see `COLUMNS`)."""
 
     head: Head
     score: float
+    low: float = math.nan
+    high: float = math.nan
+    published: float = math.nan
+    not_heard: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -58,13 +66,20 @@ class HeadSet:
     """Fingerprint of the prompt layout it was calibrated under; empty when unknown."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Corpus, tool versions, date and remarks."""
+    selected: tuple[Head, ...] = ()
+    """Heads chosen together under `convention`; empty: the best `k`."""
+    revision: str = ""
+    """Revision of the model on its hub, or empty."""
 
     def select(self, convention: RowConvention | None = None, n: int = 0) -> Selection:
-        """The best ``n`` heads (0: the set's own ``k``) under a convention (None: the set's own)."""
+        """The best ``n`` heads (0: those the set selects) under a convention (None: the set's own)."""
         chosen = convention or self.convention
         if chosen not in self.scores:
             chosen = self.convention
         ranked = self.scores[chosen][: n or self.k]
+        if self.selected and not n and chosen == self.convention:
+            by_head = {scored.head: scored for scored in self.scores[chosen]}
+            ranked = tuple(by_head[head] for head in self.selected)
         weights = np.asarray([scored.score for scored in ranked], dtype=np.float32)
         return Selection(tuple(scored.head for scored in ranked), weights, chosen)
 
@@ -89,8 +104,7 @@ def load(path: Path) -> HeadSet:
         if data["format"] != FORMAT:
             raise UserError(f"Head set {path} has format {data['format']}; this version reads {FORMAT}.")
         scores: dict[RowConvention, tuple[ScoredHead, ...]] = {
-            convention: tuple(ScoredHead(Head(int(la), int(he)), float(ts)) for la, he, ts in rows)
-            for convention, rows in data["scores"].items()
+            convention: tuple(_scored(row) for row in rows) for convention, rows in data["scores"].items()
         }
         loaded = HeadSet(
             data["model"],
@@ -102,36 +116,61 @@ def load(path: Path) -> HeadSet:
             scores,
             data.get("layout", ""),
             data.get("provenance", {}),
+            tuple(Head(int(la), int(he)) for la, he in data.get("selected", [])),
+            data.get("revision", ""),
         )
+        missing = set(loaded.selected) - {scored.head for scored in loaded.scores[loaded.convention]}
+        if missing:
+            raise UserError(f"Head set {path} selects heads that it does not score: {sorted(missing)}.")
         if loaded.k < 1 or not loaded.scores[loaded.convention]:
             raise UserError(f"Head set {path} lists no heads for its convention '{loaded.convention}'.")
         return loaded
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is not a head set ({error!r}); make one with python -m demo.calibrate.") from error
+        raise UserError(f"{path} is not a head set ({error!r}); make one with alignatt heads calibrate.") from error
+
+
+def _scored(row: Sequence[float]) -> ScoredHead:
+    layer, head, *scores = row
+    if not 1 <= len(scores) <= len(COLUMNS) - 2:
+        raise ValueError(f"a row of scores has {len(row)} columns")
+    return ScoredHead(Head(int(layer), int(head)), *(math.nan if x is None else float(x) for x in scores))
+
+
+def _row(scored: ScoredHead) -> list[float | None]:
+    """The columns of a head, without trailing ones that were not measured."""
+    scores = (scored.score, scored.low, scored.high, scored.published, scored.not_heard)
+    row: list[float | None] = [*scored.head, *(None if math.isnan(x) else round(x, 4) for x in scores)]
+    while row[-1] is None:
+        row.pop()
+    return row
 
 
 def save(path: Path, heads: HeadSet) -> None:
-    """Write a head-set file; scores rounded to four decimals."""
+    """Write a head-set file, complete or not at all; scores rounded to four decimals."""
+    scores = {convention: [_row(s) for s in ranked] for convention, ranked in heads.scores.items()}
+    width = max(len(row) for rows in scores.values() for row in rows)
     data = {
         "format": FORMAT,
         "model": heads.model,
+        **({"revision": heads.revision} if heads.revision else {}),
         "direction": heads.direction,
         "layout": heads.layout,
         "n_layers": heads.n_layers,
         "n_heads": heads.n_heads,
         "convention": heads.convention,
         "k": heads.k,
+        **({"selected": [list(head) for head in heads.selected]} if heads.selected else {}),
         "provenance": dict(heads.provenance),
-        "scores": {
-            convention: [[s.head.layer, s.head.head, round(s.score, 4)] for s in ranked]
-            for convention, ranked in heads.scores.items()
-        },
+        **({"columns": COLUMNS[:width]} if width > 3 else {}),
+        "scores": scores,
     }
     text = json.dumps(data, indent=1, ensure_ascii=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     # One head a line keeps the file readable and its diffs small.
-    text = re.sub(r"\[\s+(\d+),\s+(\d+),\s+([\d.e-]+)\s+\]", r"[\1, \2, \3]", text)
-    path.write_text(text + "\n", encoding="utf-8")
+    text = re.sub(r"\[\s+((?:(?:[\d.e-]+|null),?\s+)+)\]", lambda m: f"[{' '.join(m[1].split())}]", text)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.rename(path)
 
 
 def check_fits(heads: HeadSet, n_layers: int, n_heads: int, layout: str, where: str) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -66,34 +66,72 @@ class RowCapture:
         heads = self._by_layer.get(layer)
         if not heads or self.n_queries == 0:
             return
-        n_rows, n_keys, n_queries = self.n_queries, key.shape[2], query.shape[2]
-        group = query.shape[1] // key.shape[1]
-        q = query[0, heads, -n_rows:].float()
-        k = key[0, [head // group for head in heads]].float()
-        logits = (q @ k.transpose(1, 2)) * scaling
-        if softcap is not None:
-            logits = torch.tanh(logits / softcap) * softcap
-        position = torch.arange(n_keys - n_rows, n_keys, device=query.device)[:, None]
-        column = torch.arange(n_keys, device=query.device)[None, :]
-        if mask is None:
-            visible = column <= position
-            if window is not None:
-                visible &= column > position - window
-            logits = logits.masked_fill(~visible, float("-inf"))
-        else:
-            wanted = mask[0, 0, n_queries - n_rows :, :n_keys]
-            logits = logits.masked_fill(~wanted, float("-inf")) if wanted.dtype == torch.bool else logits + wanted
+        n_keys, n_queries = key.shape[2], query.shape[2]
+        wanted = torch.arange(n_queries - self.n_queries, n_queries, device=query.device)
+        keys = key[0, kv_heads(heads, query.shape[1], key.shape[1])]
+        visible = None if mask is None else mask[0, 0, wanted, :n_keys]
+        weights = attention_weights(
+            query[0, heads][:, wanted], keys, visible, scaling, softcap, wanted + n_keys - n_queries, window
+        )
         start, end = self.source_span
-        weights = torch.softmax(logits, dim=-1)[:, :, start:end]
-        for head, rows in zip(heads, weights, strict=True):
+        for head, rows in zip(heads, weights[:, :, start:end], strict=True):
             self._rows[-1][Head(layer, head)] = rows
+
+
+def kv_heads(heads: Sequence[int], n_query_heads: int, n_kv_heads: int) -> list[int]:
+    """The key head that each query head reads."""
+    group = n_query_heads // n_kv_heads
+    return [head // group for head in heads]
+
+
+def attention_weights(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    mask: torch.Tensor | None,
+    scaling: float,
+    softcap: float | None,
+    positions: torch.Tensor,
+    window: int | None,
+) -> torch.Tensor:
+    """float32 ``[heads, queries, keys]``: softmax over all visible columns.
+
+    ``query`` [heads, queries, d] at the absolute ``positions`` [queries] and ``key`` [heads, keys, d] from position 0,
+    both after norm and RoPE. ``mask`` [queries, keys]: true where visible, or added to the logits; None means causal,
+    within ``window`` if there is one.
+    """
+    logits = (query.float() @ key.float().transpose(1, 2)) * scaling
+    if softcap is not None:
+        logits = torch.tanh(logits / softcap) * softcap
+    if mask is None:
+        column = torch.arange(key.shape[1], device=query.device)[None, :]
+        mask = column <= positions[:, None]
+        if window is not None:
+            mask &= column > positions[:, None] - window
+    logits = logits.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else logits + mask
+    return torch.softmax(logits, dim=-1)
+
+
+class Capture(Protocol):
+    """Receives the queries and keys of every layer; see `RowCapture.add`."""
+
+    def add(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        mask: torch.Tensor | None,
+        scaling: float,
+        window: int | None,
+        softcap: float | None,
+    ) -> None:
+        """One layer of one forward pass."""
 
 
 _active = threading.local()
 
 
 @contextmanager
-def capturing(capture: RowCapture | None) -> Iterator[None]:
+def capturing(capture: Capture | None) -> Iterator[None]:
     """Make ``capture`` receive the rows of forward passes in this thread."""
     _active.capture = capture
     try:
@@ -111,7 +149,7 @@ def _sdpa_with_capture(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    capture: RowCapture | None = getattr(_active, "capture", None)
+    capture: Capture | None = getattr(_active, "capture", None)
     if capture is not None:
         capture.add(
             int(module.layer_idx),  # type: ignore[arg-type]

@@ -1,0 +1,162 @@
+"""``alignatt heads calibrate | show | check``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.errors import UserError
+
+if TYPE_CHECKING:
+    from agent.config import AgentConfig
+
+
+def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands; each sets ``run``, a callable from the parsed arguments to the exit code."""
+    heads = subparsers.add_parser("heads", help="calibrate, show and check head sets", description=__doc__)
+    actions = heads.add_subparsers(dest="action", metavar="ACTION", required=True)
+    calibrate = actions.add_parser(
+        "calibrate",
+        help="score a model's heads on parallel text and write a head set",
+        description="Score every head of a model on parallel text, under the prompt of a configuration, and choose.",
+        allow_abbrev=False,
+    )
+    add_configuration(calibrate)
+    add_corpus(calibrate)
+    calibrate.add_argument("-o", "--output", type=Path, required=True, metavar="JSON", help="head-set file to write")
+    calibrate.set_defaults(run=run_calibrate)
+
+    show = actions.add_parser("show", help="print a head set and its layer × head map", allow_abbrev=False)
+    show.add_argument("head_set", metavar="SET", help="name under heads/sets, with its direction, or a JSON file")
+    show.add_argument("--rows", type=int, default=10, metavar="N", help="heads listed (default: 10)")
+    show.add_argument("--plot", type=Path, metavar="FILE", help="write the map as .png, .svg or .pdf")
+    show.set_defaults(run=run_show)
+
+    check = actions.add_parser(
+        "check", help="whether a head set fits the model and prompt of a configuration", allow_abbrev=False
+    )
+    add_configuration(check)
+    check.set_defaults(run=run_check)
+
+
+def add_configuration(parser: argparse.ArgumentParser) -> None:
+    """Options that name model, prompt and direction, as those of ``simulstream``."""
+    parser.add_argument("--preset", metavar="NAME", help="shipped configuration (default: {src}{tgt}-low)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration YAML instead of a preset")
+    parser.add_argument("--src-lang", metavar="CODE", help="language spoken (default: en)")
+    parser.add_argument("--tgt-lang", metavar="CODE", help="language wanted (default: de)")
+    parser.add_argument(
+        "--set", nargs="+", action="append", metavar="KEY=VALUE", help="change keys, e.g. mt.model=FOLDER"
+    )
+
+
+def add_corpus(parser: argparse.ArgumentParser) -> None:
+    """Options that name parallel text and its alignments."""
+    parser.add_argument(
+        "--corpus", nargs=2, type=Path, required=True, metavar=("SOURCE", "TARGET"), help="text files, line by line"
+    )
+    parser.add_argument(
+        "--alignments",
+        type=Path,
+        metavar="FILE",
+        help="word alignments of the corpus: Pharaoh i-j lines, or *.json with character spans (default: eflomal)",
+    )
+    parser.add_argument(
+        "--symmetrise", choices=("intersection", "union"), default="intersection", help="of eflomal's two directions"
+    )
+    parser.add_argument(
+        "--segmenter",
+        default="",
+        metavar="COMMAND",
+        help="program that splits Chinese lines into words for eflomal (default: single characters)",
+    )
+    parser.add_argument(
+        "--held-out",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="evaluation texts: pairs with one of their sentences are left out (default: the demo talks)",
+    )
+    parser.add_argument("--max-pairs", type=int, default=400, metavar="N", help="pairs scored (default: 400)")
+    parser.add_argument(
+        "--select",
+        choices=("any", "top", "greedy"),
+        default="any",
+        help="heads read together: the best ones (top), chosen for their mean row (greedy), or whichever scores better",
+    )
+    parser.add_argument("--context", action="store_true", help="put the line before in front of every second pair")
+    parser.add_argument("--batch", type=int, default=8, metavar="N", help="pairs a forward pass (default: 8)")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="folder for rows, to go on after an interruption")
+
+
+def configuration(args: argparse.Namespace) -> AgentConfig:
+    """The configuration that the options name."""
+    from agent import config
+    from agent.settings import Options, assignments_of, resolve
+
+    settings = resolve(
+        Options(
+            preset=args.preset,
+            config=args.config,
+            source_lang=args.src_lang,
+            target_lang=args.tgt_lang,
+            assignments=assignments_of(args.set),
+        )
+    )
+    return config.from_namespace(settings.tree)
+
+
+def run_calibrate(args: argparse.Namespace) -> int:
+    """Align, score, choose, write."""
+    from rich.console import Console
+
+    from heads import headset, show
+    from heads.calibrate import calibrate
+    from heads.text import load_subject, prepare
+
+    config = configuration(args)
+    console = Console()
+    prepared = prepare(args, config.source_lang, config.target_lang, console)
+    subject = load_subject(config)
+    done = calibrate(subject, prepared.pairs, prepared.provenance, args.batch, args.work, args.select)
+    headset.save(args.output, done.head_set)
+    show.show(done.head_set, 8, console)
+    console.print(f"Written: {args.output}. Use it with --set mt.head_set={args.output}")
+    return 0
+
+
+def run_show(args: argparse.Namespace) -> int:
+    """Print, and draw if asked."""
+    from rich.console import Console
+
+    from heads import headset, show
+
+    loaded = headset.load(named(args.head_set))
+    show.show(loaded, args.rows, Console())
+    if args.plot:
+        show.draw(loaded, args.plot)
+        print(f"Map: {args.plot}")
+    return 0
+
+
+def named(name: str) -> Path:
+    """A shipped set by its file name (without .json), or a file."""
+    from heads import headset
+
+    path = headset.SETS / f"{name}.json"
+    if path.is_file():
+        return path
+    if Path(name).is_file():
+        return Path(name)
+    known = ", ".join(sorted(file.stem for file in headset.SETS.glob("*.json")))
+    raise UserError(f"No head set '{name}': give a JSON file or one of {known}.")
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """Exit code 0 when the set fits; UserError when it does not. Reads no weights."""
+    from heads import check
+
+    for line in check.check(configuration(args)):
+        print(line)
+    return 0

@@ -1,0 +1,207 @@
+"""Parallel text for calibration: two plain files, line by line; what cannot be used is left out and counted.
+
+Three segmentations meet here. *Words* are what the recogniser will deliver and the prompt joins by spaces. *Pieces* are
+what a word aligner sees: runs of letters and digits without punctuation, single characters in Chinese or Japanese.
+*Units* are what the policy decides on: words of the target, in Chinese single characters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import statistics
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.errors import UserError
+
+CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_CJK = re.compile(f"[{CJK}]")
+_PIECE = re.compile(rf"[{CJK}]|[^\W_{CJK}]+")
+_UNIT = re.compile(rf"[{CJK}]|[^\s{CJK}]+")
+Span = tuple[int, int]
+
+MIN_WORDS, MAX_WORDS = 3, 60
+"""Source words of a usable pair."""
+MAX_LENGTH_RATIO = 2.2
+"""How far the ratio of the two lengths may lie from the corpus's median ratio, as a factor."""
+MIN_LETTERS = 0.5
+"""Share of letters among the characters that are not white space."""
+
+
+@dataclass(frozen=True)
+class SentencePair:
+    """One line of each file, white space folded. ``number`` counts lines from 1."""
+
+    number: int
+    source: str
+    target: str
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Source words as the prompt gets them."""
+        return tuple(self.source.split())
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Usable pairs and how many were left out, by reason."""
+
+    pairs: tuple[SentencePair, ...]
+    left_out: Counter[str]
+    files: tuple[Path, Path]
+
+    @property
+    def hashes(self) -> tuple[str, str]:
+        """SHA-256 of the two files, first 16 hex digits."""
+        source, target = self.files
+        return digest(source.read_bytes()), digest(target.read_bytes())
+
+
+def digest(data: bytes) -> str:
+    """SHA-256, first 16 hex digits."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def piece_spans(text: str, segment: Callable[[str], Sequence[str]] | None = None) -> list[Span]:
+    """Character spans of the pieces of ``text``; ``segment`` splits runs of Chinese or Japanese into words."""
+    spans = [match.span() for match in _PIECE.finditer(text)]
+    if segment is None:
+        return spans
+    ends, position = set(), 0
+    for word in segment(text):
+        position = text.index(word, position) + len(word)
+        ends.add(position)
+    merged: list[Span] = []
+    for start, end in spans:
+        joins = merged and merged[-1][1] == start and start not in ends and _CJK.match(text[start])
+        if joins and _CJK.match(text[merged[-1][0]]):
+            merged[-1] = (merged[-1][0], end)
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def unit_spans(text: str) -> list[Span]:
+    """Character spans of the units of ``text``: words, and single characters of Chinese or Japanese."""
+    return [match.span() for match in _UNIT.finditer(text)]
+
+
+def has_cjk(text: str) -> bool:
+    """Whether the text holds Chinese or Japanese characters."""
+    return _CJK.search(text) is not None
+
+
+def command_segmenter(command: str, texts: Sequence[str]) -> Callable[[str], Sequence[str]]:
+    """Word segmentation by a program that reads lines and writes them with spaces between words.
+
+    It is run once over all ``texts``. UserError when it fails or changes anything but spaces.
+    """
+    done = subprocess.run(
+        command,
+        shell=True,
+        input="\n".join(texts) + "\n",
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    lines = done.stdout.splitlines()
+    if done.returncode or len(lines) != len(texts):
+        said = done.stderr.strip().splitlines()[-1:] or [f"{len(lines)} lines for {len(texts)}"]
+        raise UserError(f"The segmenter '{command}' failed ({said[0]}); it must read lines and write as many.")
+    words = {}
+    for text, line in zip(texts, lines, strict=True):
+        if "".join(line.split()) != "".join(text.split()):
+            raise UserError(f"The segmenter '{command}' changes the text: {text[:40]!r} became {line[:40]!r}.")
+        words[text] = line.split()
+    return lambda text: words[text]
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a UTF-8 text file with white space folded. UserError when it cannot be read as such."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UserError(f"{path} is not UTF-8 (line {line}); convert it, e.g. iconv -f latin1 -t utf-8.") from error
+    return [" ".join(line.split()) for line in text.removesuffix("\n").split("\n")] if text else []
+
+
+def normalised(text: str) -> str:
+    """Letters and digits only, lower case: what two spellings of a sentence share."""
+    return "".join(re.findall(r"[^\W_]+", text.casefold()))
+
+
+def read_corpus(source: Path, target: Path, target_lang: str, held_out: Iterable[str] = ()) -> Corpus:
+    """Read and filter two parallel files.
+
+    ``held_out``: sentences of evaluation sets, in either language; pairs with one of them are left out under the reason
+    ``in the evaluation data``. UserError for missing files, wrong encoding, unequal lengths or nothing usable.
+    """
+    sources, targets = read_lines(source), read_lines(target)
+    if len(sources) != len(targets):
+        raise UserError(
+            f"{source} has {len(sources)} lines and {target} has {len(targets)}; line n of one must translate line n "
+            "of the other."
+        )
+    pairs = [SentencePair(n, s, t) for n, (s, t) in enumerate(zip(sources, targets, strict=True), 1)]
+    kept, left_out = _filter(pairs, target_lang, {normalised(text) for text in held_out} - {""})
+    if not kept:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common()) or "the files are empty"
+        raise UserError(f"{source} and {target} hold no usable sentence pair ({reasons}).")
+    return Corpus(tuple(kept), left_out, (source, target))
+
+
+def _filter(
+    pairs: Sequence[SentencePair], target_lang: str, held_out: set[str]
+) -> tuple[list[SentencePair], Counter[str]]:
+    ratios = [len(pair.target) / len(pair.source) for pair in pairs if pair.source and pair.target]
+    usual = statistics.median(ratios) if ratios else 1.0
+    kept: list[SentencePair] = []
+    left_out: Counter[str] = Counter()
+    seen: set[str] = set()
+    for pair in pairs:
+        reason = _unusable(pair, target_lang, usual)
+        key = normalised(pair.source)
+        if not reason and (key in held_out or normalised(pair.target) in held_out):
+            reason = OVERLAP
+        elif not reason and key in seen:
+            reason = "repeated"
+        seen.add(key)
+        if reason:
+            left_out[reason] += 1
+        else:
+            kept.append(pair)
+    return kept, left_out
+
+
+OVERLAP = "in the evaluation data"
+
+
+def _unusable(pair: SentencePair, target_lang: str, usual_ratio: float) -> str:
+    if not pair.source or not pair.target:
+        return "empty on one side"
+    if len(pair.words) < MIN_WORDS:
+        return f"shorter than {MIN_WORDS} words"
+    if len(pair.words) > MAX_WORDS:
+        return f"longer than {MAX_WORDS} words"
+    if normalised(pair.source) == normalised(pair.target):
+        return "not translated"
+    if (target_lang in ("zh", "ja")) != has_cjk(pair.target):
+        return "target in another script"
+    ratio = len(pair.target) / len(pair.source) / usual_ratio
+    if not 1 / MAX_LENGTH_RATIO <= ratio <= MAX_LENGTH_RATIO:
+        return "lengths do not match"
+    for text in (pair.source, pair.target):
+        solid = text.replace(" ", "")
+        if sum(map(str.isalpha, solid)) < MIN_LETTERS * len(solid):
+            return "mostly not letters"
+    return ""

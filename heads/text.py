@@ -1,0 +1,135 @@
+"""From options to what calibration works on: aligned pairs with their provenance, and the loaded model."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from agent.config import AgentConfig
+from agent.errors import UserError
+from agent.mt.hf import load_model
+from agent.mt.prompt import PromptLayout
+from agent.paths import PROJECT
+from heads import align, corpus
+from heads.calibrate import Subject
+from heads.score import AlignedPair
+
+MIN_COVERAGE = 0.5
+"""A pair of which less of the target is aligned than this share of the corpus's median is noise, not a translation."""
+DEFAULT_HELD_OUT = "demo/talks/ref.*.txt"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Aligned pairs, and what the head set will say about them."""
+
+    pairs: tuple[AlignedPair, ...]
+    provenance: dict[str, Any]
+
+
+def prepare(args: argparse.Namespace, source_lang: str, target_lang: str, console: Console) -> Prepared:
+    """Read, filter and align the corpus that the options of `heads.command.add_corpus` name; says what was left out."""
+    source, target = args.corpus
+    held_out = args.held_out or sorted(PROJECT.glob(DEFAULT_HELD_OUT))
+    read = corpus.read_corpus(
+        source, target, target_lang, [line for path in held_out for line in corpus.read_lines(path)]
+    )
+    links, how = _links(args, read)
+    aligned = [align.to_aligned(pair, found) for pair, found in zip(read.pairs, links, strict=True)]
+    usual = statistics.median(map(align.coverage, aligned))
+    left_out = Counter(read.left_out)
+    kept = [
+        (sentence.number, pair)
+        for sentence, pair in zip(read.pairs, aligned, strict=True)
+        if align.coverage(pair) >= MIN_COVERAGE * usual and any(pair.sources)
+    ]
+    left_out["hardly aligned"] += len(aligned) - len(kept)
+    left_out += Counter()  # drops zeros
+    _report(console, read, left_out, how)
+    pairs = with_context(kept, target_lang) if args.context else [pair for _, pair in kept]
+    return Prepared(
+        tuple(spread(pairs, args.max_pairs)),
+        {
+            "corpus": {
+                "files": [path.name for path in read.files],
+                "sha256": list(read.hashes),
+                "lines": len(read.pairs) + read.left_out.total(),
+                "left_out": dict(left_out),
+                "median_share_of_target_aligned": round(usual, 4),
+                "context": bool(args.context),
+            },
+            **how,
+        },
+    )
+
+
+def _links(args: argparse.Namespace, read: corpus.Corpus) -> tuple[list[align.Links], dict[str, Any]]:
+    if args.alignments:
+        n_lines = len(read.pairs) + read.left_out.total()
+        digest = corpus.digest(args.alignments.read_bytes()) if args.alignments.is_file() else ""
+        found = align.given(args.alignments, read.pairs, n_lines)
+        return found, {"aligner": {"name": f"given, {args.alignments.name}", "sha256": digest}}
+    segment = None
+    if args.segmenter:
+        segment = corpus.command_segmenter(args.segmenter, [pair.target for pair in read.pairs])
+    found = align.eflomal(read.pairs, segment, args.symmetrise)
+    how = {"name": "eflomal", "symmetrisation": args.symmetrise, "segmenter": args.segmenter or "characters in CJK"}
+    return found, {"aligner": how, "tools": {"eflomal": align.eflomal_version()}}
+
+
+def _report(console: Console, read: corpus.Corpus, left_out: Counter[str], how: dict[str, Any]) -> None:
+    console.print(f"{len(read.pairs)} sentence pairs aligned ({how['aligner']['name']}); left out: ", end="")
+    console.print(", ".join(f"{count} {reason}" for reason, count in left_out.most_common()) or "none")
+    overlap = left_out[corpus.OVERLAP]
+    if overlap:
+        console.print(
+            f"warning: {overlap} sentence pairs are in the evaluation data; heads must not be chosen on what is scored."
+        )
+
+
+def with_context(numbered: Sequence[tuple[int, AlignedPair]], target_lang: str) -> list[AlignedPair]:
+    """Every second pair gets the line before it in front, as a stream keeps the finished sentence in its prompt."""
+    result: list[AlignedPair] = []
+    previous: tuple[int, AlignedPair] | None = None
+    for place, (number, pair) in enumerate(numbered):
+        join = place % 2 and previous is not None and previous[0] == number - 1
+        result.append(joined(previous[1], pair, target_lang) if join and previous else pair)
+        previous = (number, pair)
+    return result
+
+
+def joined(first: AlignedPair, second: AlignedPair, target_lang: str) -> AlignedPair:
+    """Two pairs as one document."""
+    space = "" if target_lang in ("zh", "ja") else " "
+    shift, n_words = len(first.target) + len(space), len(first.words)
+    return AlignedPair(
+        first.words + second.words,
+        first.target + space + second.target,
+        first.spans + tuple((a + shift, b + shift) for a, b in second.spans),
+        first.sources + tuple(frozenset(i + n_words for i in s) for s in second.sources),
+    )
+
+
+def spread(pairs: Sequence[AlignedPair], most: int) -> list[AlignedPair]:
+    """At most ``most`` pairs, evenly from the whole corpus."""
+    if most < 1:
+        raise UserError("--max-pairs must be at least 1.")
+    if len(pairs) <= most:
+        return list(pairs)
+    return [pairs[index * len(pairs) // most] for index in range(most)]
+
+
+def load_subject(config: AgentConfig) -> Subject:
+    """The model, tokenizer and prompt layout of a configuration."""
+    torch.set_num_threads(config.mt.threads)
+    model, tokenizer = load_model(config.mt)
+    layout = PromptLayout(tokenizer, config.mt.prompt, config.source_lang, config.target_lang)
+    direction = f"{config.source_lang}-{config.target_lang}"
+    return Subject(model, tokenizer, layout, config.mt.model, direction, config.mt.revision)

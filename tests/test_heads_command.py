@@ -1,0 +1,124 @@
+"""``alignatt heads``: calibrate on the embedded model, show, check, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny import save_model
+
+from agent.cli import alignatt
+from agent.paths import PROJECT
+from demo.calibrate import write_corpus
+from heads.headset import SETS, load, save
+
+pytestmark = pytest.mark.usefixtures("wide")
+
+
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.mark.slow
+def test_calibrating_on_given_alignments_finds_the_shipped_heads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_corpus(tmp_path, "de", 40, seed=5)
+    out = tmp_path / "sets" / "mine.json"
+    corpus = [str(tmp_path / f"en-de.{lang}") for lang in ("en", "de")]
+    arguments = ["--corpus", *corpus, "--alignments", str(tmp_path / "en-de.json"), "--context", "--batch", "16"]
+    assert alignatt(["heads", "calibrate", "--tgt-lang", "de", *arguments, "--select", "top", "-o", str(out)]) == 0
+    mine, shipped = load(out), load(SETS / "demo-en-de.json")
+    assert mine.convention == "predicting"
+    assert mine.layout == shipped.layout
+    assert mine.scores["predicting"][0].head == shipped.scores["predicting"][0].head
+    best = mine.scores["predicting"][0]
+    assert best.low < best.score < best.high
+    assert 0.5 < best.not_heard <= 1.0
+    assert best.published < best.score
+    assert mine.provenance["corpus"]["files"] == ["en-de.en", "en-de.de"]
+    assert mine.provenance["aligner"]["name"] == "given, en-de.json"
+    assert "40 lines" not in capsys.readouterr().err
+    assert alignatt(["heads", "check", "--tgt-lang", "de", "--set", f"mt.head_set={out}"]) == 0
+    assert "6 layers of 4 heads, en-de" in capsys.readouterr().out
+
+
+def test_evaluation_sentences_are_left_out_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = {lang: (PROJECT / f"demo/talks/ref.{lang}.txt").read_text().splitlines()[:4] for lang in ("en", "de")}
+    for lang, text in lines.items():
+        (tmp_path / lang).write_text("\n".join(text) + "\n", encoding="utf-8")
+    (tmp_path / "links").write_text("0-0\n" * 4, encoding="utf-8")
+    arguments = ["--corpus", str(tmp_path / "en"), str(tmp_path / "de"), "--alignments", str(tmp_path / "links")]
+    assert alignatt(["heads", "calibrate", *arguments, "-o", str(tmp_path / "x.json")]) == 2
+    assert "no usable sentence pair (4 in the evaluation data)" in capsys.readouterr().err
+    assert not (tmp_path / "x.json").exists()
+    write_corpus(tmp_path, "de", 6, seed=5)
+    for lang in ("en", "de"):
+        with (tmp_path / f"en-de.{lang}").open("a", encoding="utf-8") as file:
+            file.write("\n".join(lines[lang]) + "\n")
+    (tmp_path / "links").write_text("\n".join("0-0 1-1 2-2" for _ in range(10)) + "\n", encoding="utf-8")
+    arguments[1:3] = [str(tmp_path / "en-de.en"), str(tmp_path / "en-de.de")]
+    assert alignatt(["heads", "calibrate", *arguments, "-o", str(tmp_path / "x.json")]) == 2
+    said = capsys.readouterr()
+    assert "warning: 4 sentence pairs are in the evaluation data" in said.out
+    assert "at least 10 aligned sentence pairs" in said.err
+
+
+def test_a_shipped_set_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert alignatt(["heads", "show", "demo-en-de", "--rows", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "demo/model en-de" in said
+    assert "uses predicting rows of 8 heads, best by TS: 4.0, 4.3" in said
+    assert re.search(r"4\.0 │ 0\.80[45] │", said)
+    assert re.search(r"\n   4  80 58 3[23] 69\n", said)
+
+
+def test_an_unknown_set_names_the_shipped_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert alignatt(["heads", "show", "demo-en-fr"]) == 2
+    assert "No head set 'demo-en-fr': give a JSON file or one of demo-en-de" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".png"])
+def test_the_map_is_drawn(tmp_path: Path, suffix: str) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra heads)")
+    plot = tmp_path / "maps" / f"x{suffix}"
+    assert alignatt(["heads", "show", "demo-en-it", "--plot", str(plot)]) == 0
+    assert plot.read_bytes()[:4] == {".svg": b"<?xm", ".png": b"\x89PNG"}[suffix]
+
+
+def test_another_picture_format_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert alignatt(["heads", "show", "demo-en-it", "--plot", str(tmp_path / "x.bmp")]) == 2
+    assert "--plot writes .png, .svg, .pdf, not 'x.bmp'" in capsys.readouterr().err
+
+
+def test_check_refuses_what_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shipped = load(SETS / "demo-en-de.json")
+    target = tmp_path / "set.json"
+    for change, message in (
+        ({"n_layers": 12}, "is of a model with 12 layers of 4 heads; demo/model has 6 of 4"),
+        ({"direction": "en-it"}, "is for en-it, not en-de"),
+        ({"layout": "0" * 16}, "calibrated under another prompt layout"),
+    ):
+        save(target, dataclasses.replace(shipped, **change))  # type: ignore[arg-type]
+        assert alignatt(["heads", "check", "--set", f"mt.head_set={target}"]) == 2
+        assert message in capsys.readouterr().err
+    save(target, dataclasses.replace(shipped, layout="", model="another"))
+    assert alignatt(["heads", "check", "--set", f"mt.head_set={target}"]) == 0
+    said = capsys.readouterr().out
+    assert "a prompt layout that the set does not name" in said
+    assert "It was calibrated on another" in said
+
+
+def test_check_reads_no_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_model(tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    shutil.copy(SETS / "demo-en-de.json", tmp_path / "set.json")
+    arguments = ["--set", f"mt.model={tmp_path / 'model'}", f"mt.head_set={tmp_path / 'set.json'}"]
+    assert alignatt(["heads", "check", *arguments]) == 0
+    assert "fits" in capsys.readouterr().out
+    assert alignatt(["heads", "check", "--set", f"mt.model={tmp_path / 'nothing'}"]) == 2
+    assert "Cannot read the model" in capsys.readouterr().err
