@@ -43,6 +43,8 @@ class PromptConfig:
     system: str = "Translate {source_language} speech to {target_language}."
     header: str = ""
     """One line before the source inside the user turn; may be empty."""
+    template: str = ""
+    """File of a Jinja chat template to use instead of the model's own (for models that have none)."""
 
 
 @dataclass(frozen=True)

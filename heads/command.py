@@ -1,4 +1,4 @@
-"""``alignatt heads calibrate | show | check``."""
+"""``alignatt heads calibrate | show | check`` and ``alignatt probe``."""
 
 from __future__ import annotations
 
@@ -38,6 +38,18 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     add_configuration(check)
     check.set_defaults(run=run_check)
+
+    probe = subparsers.add_parser(
+        "probe",
+        help="from a model to a working preset: layout, heads, self-test, YAML",
+        description="Check that a model can be used, calibrate its heads and write a preset for simulstream --config.",
+        allow_abbrev=False,
+    )
+    probe.add_argument("model", metavar="MODEL", help="folder or hub id of a decoder-only model")
+    add_configuration(probe)
+    add_corpus(probe)
+    probe.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for head set and preset")
+    probe.set_defaults(run=run_probe)
 
 
 def add_configuration(parser: argparse.ArgumentParser) -> None:
@@ -151,6 +163,43 @@ def named(name: str) -> Path:
         return Path(name)
     known = ", ".join(sorted(file.stem for file in headset.SETS.glob("*.json")))
     raise UserError(f"No head set '{name}': give a JSON file or one of {known}.")
+
+
+def run_probe(args: argparse.Namespace) -> int:
+    """Refuse or calibrate, test, time, write."""
+    import dataclasses
+
+    from rich.console import Console
+
+    from heads import headset, show
+    from heads import probe as steps
+    from heads.calibrate import calibrate
+    from heads.text import load_subject, prepare
+
+    console = Console()
+    config = configuration(args)
+    config = steps.admit(dataclasses.replace(config, mt=dataclasses.replace(config.mt, model=args.model)))
+    head_set_file, preset_file = steps.output_files(args.output, config)
+    prepared = prepare(args, config.source_lang, config.target_lang, console)
+    subject = load_subject(config)
+    parity = steps.parity(subject, prepared.pairs[0])
+    done = calibrate(subject, prepared.pairs, prepared.provenance, args.batch, args.work, args.select)
+    speed = steps.time_per_token_ms(subject, prepared.pairs, config.mt.threads)
+    headset.save(head_set_file, done.head_set)
+    mt = dataclasses.replace(config.mt, head_set=str(head_set_file.resolve()), n_heads=0)
+    preset_file.write_text(steps.preset(config, mt), encoding="utf-8")
+    show.show(done.head_set, 8, console)
+    console.print(
+        f"layout: source span verified, system turn {config.mt.prompt.system!r}, header {config.mt.prompt.header!r}\n"
+        f"rows: largest difference from eager attention {parity.max_difference:.2g}, same peak {parity.same_peak:.1%}\n"
+        f"speed: {speed:.1f} ms a drafted token (engine hf, {subject.model.device}, {config.mt.dtype})"
+    )
+    ts = done.head_set.provenance["mean_row"]["ts_held_out"]
+    if ts < steps.USELESS_TS:
+        console.print(f"warning: TS {ts:.2f} is low; this model's attention hardly follows this direction's source.")
+    console.print(f"Written: {head_set_file}, {preset_file}")
+    console.print(f"Use it: simulstream --agent agent.AlignAttAgent --config {preset_file} --source talk.wav")
+    return 0
 
 
 def run_check(args: argparse.Namespace) -> int:

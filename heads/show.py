@@ -70,8 +70,10 @@ def _table(convention: RowConvention, ranked: tuple[ScoredHead, ...], used: set[
 
 def _map(heads: HeadSet, convention: RowConvention) -> Text:
     """Layers from top to bottom, heads from left to right, lighter is better."""
-    text = Text(f"TS of {convention} rows, layer by layer; · is not listed\n")
+    text = Text(f"TS of {convention} rows, layer by layer; what is not there or · is not listed\n")
     for layer, row in enumerate(grid(heads, convention)):
+        if np.isnan(row).all():
+            continue
         text.append(f"{layer:4d} ")
         for value in row:
             shade = "default" if math.isnan(value) else f"rgb({int(40 + 215 * value)},{int(40 + 140 * value)},60)"

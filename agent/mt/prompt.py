@@ -19,6 +19,7 @@ from jinja2 import TemplateError
 
 from agent.config import PromptConfig
 from agent.errors import UserError
+from agent.paths import resolve
 
 LANGUAGE_NAMES = {"en": "English", "de": "German", "it": "Italian", "zh": "Chinese"}
 _SENTINEL = "⟦source⟧"
@@ -51,8 +52,12 @@ class PromptLayout:
     def __init__(self, tokenizer: Any, config: PromptConfig, source_lang: str, target_lang: str) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise LayoutError("The tokenizer gives no character offsets; use a model with a tokenizer.json.")
-        if not getattr(tokenizer, "chat_template", None):
-            raise LayoutError("The tokenizer has no chat template; use an instruction-tuned model.")
+        self._template = _read_template(config.template)
+        if not self._template and not getattr(tokenizer, "chat_template", None):
+            raise LayoutError(
+                "The tokenizer has no chat template: use an instruction-tuned model, or give the layout it was trained "
+                "with as a Jinja file in mt.prompt.template (e.g. {{ messages[-1].content }} and what goes around it)."
+            )
         self._tokenizer = tokenizer
         names = {"source_language": LANGUAGE_NAMES[source_lang], "target_language": LANGUAGE_NAMES[target_lang]}
         try:
@@ -108,10 +113,23 @@ class PromptLayout:
         try:
             # Models that can think aloud must not; other templates ignore the switch.
             rendered = self._tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=False, enable_thinking=False
+                messages,
+                add_generation_prompt=True,
+                tokenize=False,
+                enable_thinking=False,
+                **({"chat_template": self._template} if self._template else {}),
             )
         except TemplateError as error:
             raise LayoutError(
                 f"The chat template refuses the turns ({error}); without a system role set mt.prompt.system to ''."
             ) from error
         return str(rendered)
+
+
+def _read_template(name: str) -> str:
+    if not name:
+        return ""
+    try:
+        return resolve(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Key 'mt.prompt.template': cannot read {name} ({error}).") from error
