@@ -14,8 +14,8 @@ TALK_SEEDS: dict[Split, tuple[int, ...]] = {
     "dev": tuple(range(9201, 9207)),
     "test": (9401, 9402, 9403, 9404, 9406, 9407, 9409, 9410, 9411, 9413, 9414, 9415),
 }
-"""One seed a talk; the last of ``eval`` is the long one. ``eval`` is shipped; settings are chosen on ``dev`` and policies
-compared on ``test`` (seeds that share no sentence with any other split), which are spoken when asked for."""
+"""One seed a talk; the last of ``eval`` is the long one. ``eval`` is shipped; settings are chosen on ``dev`` and
+policies compared on ``test`` (seeds that share no sentence with any other split), which are spoken when asked for."""
 N_DOCUMENTS = {9104: 20}
 """Paragraphs of three to five sentences in a talk; five unless given here."""
 N_CLEAN_TEST = 200

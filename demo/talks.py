@@ -1,7 +1,7 @@
 """Speak the talks: `python -m demo.talks` writes audio, segments and references for every talk of a split.
 
-`python -m demo.talks --split dev|test --output DIR` renders the tuning or the comparison talks instead. Needs espeak-ng; the text comes from
-`demo.talk_texts`, so the references in all languages are correct by construction.
+`python -m demo.talks --split dev|test --output DIR` renders the tuning or the comparison talks instead. Needs
+espeak-ng; the text comes from `demo.talk_texts`, so the references in all languages are correct by construction.
 """
 
 from __future__ import annotations
