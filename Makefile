@@ -38,7 +38,7 @@ PRESET_SUFFIX := -$(PROFILE)
 PICK =
 endif
 
-.PHONY: help setup vllm demo lint test comet-env clean $(EVALS) calibrate-ende calibrate-enit calibrate-enzh
+.PHONY: help setup vllm demo report lint test comet-env clean $(EVALS) calibrate-ende calibrate-enit calibrate-enzh
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-zA-Z].*:.*## / { printf "%-24s %s\n", $$1, $$2 }' Makefile
@@ -110,6 +110,13 @@ $(CALIBRATIONS): $(STAMP)
 	  $(if $(MODEL)$(SET),--set $(if $(MODEL),mt.model=$(MODEL)) $(SET)) --output $(HEADS)
 	@rm -rf $(OUT)/heads/work-$(LANG_TO)
 	@$(BIN)/alignatt heads show $(HEADS) --rows 0 --plot $(HEADS:.json=.svg) >/dev/null
+
+# The runs that `make eval-…` and `make demo` left in OUT.
+REPORTED = $(foreach pair,ende enit enzh,$(foreach regime,low high,$(patsubst %/scores.json,%,$(wildcard $(OUT)/$(pair)-$(regime)/scores.json))))
+
+report: $(STAMP) ## one HTML page about all evaluated runs, with a replay of every talk
+	@[ -n "$(strip $(REPORTED))" ] || { echo "Nothing has been evaluated in $(OUT): make demo, or make eval-…, first." >&2; exit 2; }
+	@$(BIN)/alignatt report $(REPORTED) -o $(OUT)/report.html
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .

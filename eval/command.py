@@ -81,6 +81,22 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     compare.add_argument("--resamples", type=int, default=2000, metavar="N", help="number of resamples (default: 2000)")
     compare.set_defaults(run=run_compare)
 
+    report = subparsers.add_parser(
+        "report",
+        help="scored runs as one HTML page with a replay of every talk",
+        description="Write one self-contained HTML page about scored runs, and its plots as SVG and PNG beside it.",
+    )
+    report.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="run folders with a scores.json")
+    report.add_argument("-o", "--output", type=Path, default=Path("report.html"), metavar="HTML")
+    report.add_argument("--title", default="", help="heading of the page")
+    report.add_argument("--audio-folder", type=Path, metavar="DIR", help="where the talks' audio lies if it has moved")
+    audio = report.add_mutually_exclusive_group()
+    audio.add_argument(
+        "--audio", dest="audio", action="store_true", default=None, help="put in more than an hour of it"
+    )
+    audio.add_argument("--no-audio", dest="audio", action="store_false", help="leave the audio out of the page")
+    report.set_defaults(run=run_report)
+
 
 def run_score(args: argparse.Namespace) -> int:
     """Score, print, exit code 0. A missed regime is a result, not an error."""
@@ -133,4 +149,15 @@ def run_compare(args: argparse.Namespace) -> int:
         if args.resample or args.baseline:
             raise
         print(f"warning: no paired test. {error}", file=sys.stderr)
+    return 0
+
+
+def run_report(args: argparse.Namespace) -> int:
+    """Write the page, exit code 0."""
+    from eval.report.build import Options, report
+
+    files, remarks = report(args.folders, args.output, Options(args.title, args.audio, args.audio_folder))
+    for remark in remarks:
+        print(f"warning: {remark}", file=sys.stderr)
+    print(f"{files[0]} ({files[0].stat().st_size / 2**20:.1f} MiB), {len(files) - 1} plot files beside it")
     return 0
