@@ -1,7 +1,8 @@
 """Runs vLLM engines for the capture's tests, in a process of its own: ``capture_engine.py SCENARIO FOLDER OUT``.
 
 FOLDER holds one checkpoint per architecture, OUT receives the pickled result. A separate process keeps vLLM's settings,
-threads and warnings out of the tests, and its end takes every engine with it.
+threads and warnings out of the tests, and its end takes every engine with it. To be started with the variables of
+`capture_models.ENVIRONMENT`: one thread has to be set before torch is imported.
 """
 
 from __future__ import annotations
@@ -13,21 +14,24 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-from capture_models import HEADS, prompts
+from capture_models import HEADS, VOCABULARY, prompts
 
-from agent.capture import engine_options, merge, sampling_args
+from agent.capture import (
+    CaptureError,
+    CaptureMismatchError,
+    StopRule,
+    engine_options,
+    layers,
+    merge,
+    sampling_args,
+    self_test,
+    self_test_async,
+    transformers_reference,
+)
 
-N_TOKENS = 16
 N_ROWS = 17  # the last token's own row too: one token more is drafted
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "HF_HUB_OFFLINE": "1",
-}
 # Prompts come in pieces of 96 tokens and outgrow the sliding windows.
 ENGINE: dict[str, Any] = {
     "dtype": "float32",
@@ -40,10 +44,12 @@ ENGINE: dict[str, Any] = {
 CAPTURE = {"max_num_seqs": 8, "max_rows": N_ROWS}
 
 
-def sampling(key: str | None, n_prompt: int, span: tuple[int, int] | None = None, **options: Any) -> Any:
+def sampling(
+    key: str | None, n_prompt: int, span: tuple[int, int] | None = None, stop: StopRule | None = None, **options: Any
+) -> Any:
     from vllm import SamplingParams
 
-    extra = None if key is None else sampling_args(key, span or (0, n_prompt), N_ROWS)
+    extra = None if key is None else sampling_args(key, span or (0, n_prompt), N_ROWS, stop)
     return SamplingParams(temperature=0, max_tokens=N_ROWS, ignore_eos=True, extra_args=extra, **options)
 
 
@@ -63,13 +69,18 @@ def draft(llm: Any, batch: Sequence[list[int]], tag: str | None) -> list[dict[st
     return results
 
 
-def in_process(folder: Path, architecture: str, capture: bool, **options: Any) -> dict[str, Any]:
-    """Two passes over the same prompts, so that the second finds them in the prefix cache."""
+def engine(folder: Path, name: str, capture: bool, **options: Any) -> Any:
+    """An ``LLM`` in this process."""
     from vllm import LLM
 
+    ours = engine_options(HEADS[name], **CAPTURE) if capture else {"max_num_seqs": CAPTURE["max_num_seqs"]}
+    return LLM(str(folder / name), **{**ENGINE, **ours, **options})
+
+
+def two_passes(folder: Path, name: str, capture: bool, **options: Any) -> dict[str, Any]:
+    """Two passes over the same prompts, so that the second finds them in the prefix cache."""
     batch = prompts(10, (20, 260), seed=3, shared=70)
-    ours = engine_options(HEADS[architecture], **CAPTURE) if capture else {"max_num_seqs": CAPTURE["max_num_seqs"]}
-    llm = LLM(str(folder / architecture), **{**ENGINE, **ours, **options})
+    llm = engine(folder, name, capture, **options)
     result: dict[str, Any] = {"cold": draft(llm, batch, "cold" if capture else None)}
     result["warm"] = draft(llm, batch, "warm" if capture else None)
     if capture:
@@ -78,18 +89,130 @@ def in_process(folder: Path, architecture: str, capture: bool, **options: Any) -
     return result
 
 
+# Too few blocks for eight requests: some are preempted and computed again.
+PREEMPTION = {"num_gpu_blocks_override": 40}
+
+
+def variants(folder: Path, capture: bool) -> dict[str, Any]:
+    """Every architecture; Gemma-4 also compiled, in bfloat16 and with preemption."""
+    results = {name: two_passes(folder, name, capture) for name in HEADS if (folder / name).is_dir()}
+    results["preempted"] = two_passes(folder, "gemma4", capture, **PREEMPTION)
+    results["bfloat16"] = two_passes(folder, "gemma4", capture, dtype="bfloat16")
+    results["compiled"] = two_passes(folder, "gemma4", capture, enforce_eager=False)
+    return results
+
+
 def captured(folder: Path) -> dict[str, Any]:
-    """Every architecture, eager."""
-    return {name: in_process(folder, name, capture=True) for name in HEADS if (folder / name).is_dir()}
+    """`variants` with capture."""
+    return variants(folder, capture=True)
 
 
 def stock(folder: Path) -> dict[str, Any]:
-    """The same prompts on vLLM's own classes."""
+    """`variants` on vLLM's own classes."""
     os.environ["AGENT_CAPTURE"] = "0"
-    return {name: in_process(folder, name, capture=False) for name in HEADS if (folder / name).is_dir()}
+    return variants(folder, capture=False)
 
 
-async def _sessions(engine: Any, n_sessions: int, n_steps: int) -> list[dict[str, Any]]:
+def stopping(folder: Path) -> list[dict[str, Any]]:
+    """Drafts without and with a `StopRule`, by either row."""
+    starts_word = list(range(0, VOCABULARY, 2))
+    llm = engine(folder, "gemma4", True, **engine_options(HEADS["gemma4"], **CAPTURE, starts_word=starts_word))
+    weights = tuple(0.5 + 0.1 * index for index in range(len(HEADS["gemma4"])))
+    batch = prompts(6, (40, 200), seed=9)
+    results = []
+    for convention in ("predicting", "own"):
+        for share in (0.5, 0.8):
+            rules = [StopRule(weights, int(share * (len(ids) - 10)), 0, convention) for ids in batch]
+            spans = [(5, len(ids) - 5) for ids in batch]
+            for rule_on in (False, True):
+                keys = [f"{convention}{share}{rule_on}{index}" for index in range(len(batch))]
+                params = [
+                    sampling(key, len(ids), span, rule if rule_on else None, stop_token_ids=[0])
+                    for key, ids, span, rule in zip(keys, batch, spans, rules, strict=True)
+                ]
+                outputs = llm.generate([{"prompt_token_ids": ids} for ids in batch], params, use_tqdm=False)
+                for key, rule, output in zip(keys, rules, outputs, strict=True):
+                    rows = merge(llm.collective_rpc("fetch_rows", args=(key,)))
+                    tokens = list(output.outputs[0].token_ids)
+                    results.append({"on": rule_on, "rule": rule, "tokens": tokens, "rows": rows, "starts": starts_word})
+    llm.llm_engine.engine_core.shutdown()
+    return results
+
+
+def _plant(fault: str, worker: Any) -> Any:
+    """A context in which the capture of this worker is wrong."""
+    layer = worker.tracker.layers[0]
+    rows, pages = layers.attention_rows, layers.read_pages
+    if fault == "mask off by one":
+        return patch.object(layers, "attention_rows", lambda q, k, first, *rest: rows(q, k, first - 1, *rest))
+    if fault == "stale block":
+        return patch.object(
+            layers, "read_pages", lambda c, u, table, *rest: pages(c, u, [*table[:-1], table[-2]], *rest)
+        )
+    if fault == "wrong head map":
+        return patch.object(layer.recorder, "heads", (layer.recorder.heads + 1) % 4)
+    assert fault == "wrong KV head"
+    return patch.object(layer, "kv_heads", [1 - head for head in layer.kv_heads])
+
+
+def faults(folder: Path) -> dict[str, Any]:
+    """Self-tests: clean ones in both number types, one for each planted fault, and requests that cannot be served."""
+    reference = transformers_reference(str(folder / "gemma4"))
+    results: dict[str, Any] = {}
+    for dtype in ("float32", "bfloat16"):
+        llm = engine(folder, "gemma4", True, dtype=dtype)
+        results[dtype] = self_test(llm, reference)
+        for fault in ("mask off by one", "stale block", "wrong head map", "wrong KV head"):
+            worker = llm.collective_rpc(lambda worker: worker)[0]
+            with _plant(fault, worker):
+                try:
+                    results[f"{dtype} {fault}"] = self_test(llm, reference)
+                except CaptureMismatchError as error:
+                    results[f"{dtype} {fault}"] = str(error)
+        if dtype == "float32":
+            results["requests"] = _bad_requests(llm)
+        llm.llm_engine.engine_core.shutdown()
+    return results
+
+
+def _bad_requests(llm: Any) -> dict[str, str]:
+    """Messages for requests that ask for too much; the engine serves on."""
+    from vllm import SamplingParams
+
+    messages = {}
+    for name, span, n_rows in (("rows", (0, 10), 40), ("span", (0, 99), 4)):
+        params = SamplingParams(temperature=0, max_tokens=4, extra_args=sampling_args(name, span, n_rows))
+        llm.generate({"prompt_token_ids": list(range(4, 24))}, params, use_tqdm=False)
+        try:
+            merge(llm.collective_rpc("fetch_rows", args=(name,)))
+        except CaptureError as error:
+            messages[name] = str(error)
+    messages["unknown"] = str(merge(llm.collective_rpc("fetch_rows", args=("never seen",))))
+    return messages
+
+
+def refusals(folder: Path) -> dict[str, str]:
+    """Why engines that cannot be captured do not start."""
+    cases: dict[str, dict[str, Any]] = {
+        "layer": engine_options([(9, 0)], **CAPTURE),
+        "head": engine_options([(0, 4)], **CAPTURE),
+        "speculation": {"speculative_config": {"method": "ngram", "num_speculative_tokens": 2, "prompt_lookup_max": 2}},
+    }
+    messages = {}
+    for name, options in cases.items():
+        try:
+            engine(folder, "llama", True, **{**engine_options(HEADS["llama"], **CAPTURE), **options})
+        except Exception as error:
+            messages[name] = f"{type(error).__name__}: {error}"
+    return messages
+
+
+def alone(folder: Path) -> dict[str, Any]:
+    """All that needs one Gemma-4 engine in this process."""
+    return {"faults": faults(folder), "stopping": stopping(folder), "refusals": refusals(folder)}
+
+
+async def _sessions(serving: Any, n_sessions: int, n_steps: int) -> list[dict[str, Any]]:
     """Streams that grow by a few tokens per step and fetch rows only after others have reused the blocks."""
     results: list[dict[str, Any]] = []
 
@@ -99,10 +222,10 @@ async def _sessions(engine: Any, n_sessions: int, n_steps: int) -> list[dict[str
             key, tokens = f"{number}-{step}", []
             span = (5, len(ids) - 5)
             params = sampling(key, len(ids), span)
-            async for output in engine.generate({"prompt_token_ids": ids}, params, request_id=key):
+            async for output in serving.generate({"prompt_token_ids": ids}, params, request_id=key):
                 tokens = list(output.outputs[0].token_ids)
             await asyncio.sleep(0.05)
-            rows = merge(await engine.collective_rpc("fetch_rows", args=(key,)))
+            rows = merge(await serving.collective_rpc("fetch_rows", args=(key,)))
             results.append({"ids": ids, "tokens": tokens, "rows": rows, "span": span})
             ids = [*ids, *tokens[: 2 + number % 5], *prompts(1, (5, 20), seed=100 * number + step)[0]]
 
@@ -118,23 +241,30 @@ def sessions(folder: Path, **options: Any) -> dict[str, Any]:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         arguments = {**ENGINE, **engine_options(HEADS["gemma4"], **CAPTURE), **options}
-        engine = AsyncLLM.from_engine_args(AsyncEngineArgs(model=str(folder / "gemma4"), **arguments))
+        serving = AsyncLLM.from_engine_args(AsyncEngineArgs(model=str(folder / "gemma4"), **arguments))
         try:
-            drafts = await _sessions(engine, n_sessions=8, n_steps=4)
-            return {"drafts": drafts, "state": await engine.collective_rpc("describe_capture")}
+            report = await self_test_async(serving, transformers_reference(str(folder / "gemma4")))
+            drafts = await _sessions(serving, n_sessions=8, n_steps=4)
+            state = await serving.collective_rpc("describe_capture")
+            return {"report": report, "drafts": drafts, "state": state}
         finally:
-            engine.shutdown()
+            serving.shutdown()
 
     return asyncio.run(run())
 
 
-SCENARIOS = {"captured": captured, "stock": stock, "sessions": sessions}
+def tensor_parallel(folder: Path) -> dict[str, Any]:
+    """`sessions` on two ranks."""
+    return sessions(folder, tensor_parallel_size=2)
+
+
+IN_PROCESS = {"captured": captured, "stock": stock, "alone": alone}
+SCENARIOS = {**IN_PROCESS, "sessions": sessions, "tensor_parallel": tensor_parallel}
 
 
 def main() -> None:
     scenario, folder, out = sys.argv[1:]
-    os.environ.update(ENVIRONMENT)
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if scenario in ("captured", "stock") else "1"
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if scenario in IN_PROCESS else "1"
     result = SCENARIOS[scenario](Path(folder))
     Path(out).write_bytes(pickle.dumps(result))
 

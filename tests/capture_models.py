@@ -12,6 +12,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 VOCABULARY = 512
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "HF_HUB_OFFLINE": "1",
+}
 
 _SHAPE: dict[str, Any] = {
     "vocab_size": VOCABULARY,
@@ -91,16 +99,26 @@ HEADS: dict[str, list[tuple[int, int]]] = {
 }
 
 
+# How peaked attention is, by the size of the keys: neither flat nor a single column.
+_SHARPNESS = {"gemma4": 0.6, "gemma3": 2.0, "qwen3": 2.0, "hunyuan": 2.0, "llama": 4.0}
+
+
 def save_checkpoint(name: str, folder: Path) -> Path:
-    """Random weights with peaky attention, and a tokenizer of one token per word."""
+    """Random weights, and a tokenizer of one token per word."""
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(ARCHITECTURES[name](), dtype=torch.float32)
+    normed = any("k_norm" in name or "key_layernorm" in name for name, _ in model.named_parameters())
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
+            is_key = "k_norm" in parameter_name or "key_layernorm" in parameter_name
+            if not normed:
+                is_key = "k_proj" in parameter_name
+            scale = _SHARPNESS[name] if is_key else 1.0
             if "norm" in parameter_name:
-                parameter.copy_((0.0 if name == "gemma3" else 1.0) + 0.3 * torch.randn_like(parameter))
+                # Gemma-3 multiplies by one plus the weight.
+                parameter.copy_(scale * (1 + 0.3 * torch.randn_like(parameter)) - float(name == "gemma3"))
             elif parameter.dim() == 2:
-                parameter.normal_(0, 0.5 if "embed" in parameter_name else 0.12)
+                parameter.normal_(0, 0.5 if "embed" in parameter_name else 0.12 * scale)
     model.save_pretrained(folder)
     words = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<unk>": 3, **{f"w{i}": i for i in range(4, VOCABULARY)}}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -17,13 +18,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from capture_models import HEADS, Eager, save_checkpoint
+from capture_models import ENVIRONMENT, HEADS, Eager, save_checkpoint
 
 import agent
+from agent.capture.self_test import KERNEL_TOLERANCE
+from agent.capture.vllm_internals import VERIFIED, vllm_version
 
 TOLERANCE = 2e-5
 TIMEOUT_S = 400.0
-ARCHITECTURES = ["gemma4"]
+ARCHITECTURES = list(HEADS)
+IN_FLOAT32 = [*ARCHITECTURES, "preempted", "compiled"]
+FAULTS = ["mask off by one", "stale block", "wrong head map", "wrong KV head"]
 
 pytestmark = [
     pytest.mark.slow,
@@ -78,6 +83,7 @@ def _run(scenario: str, checkpoints: Path, out: Path) -> Any:
             stderr=subprocess.STDOUT,
             cwd=Path(agent.__file__).parents[1],
             start_new_session=True,
+            env={**os.environ, **ENVIRONMENT, "VLLM_CACHE_ROOT": str(checkpoints / "cache")},
         )
         try:
             code = process.wait(TIMEOUT_S)
@@ -105,18 +111,24 @@ def check_rows(drafts: list[dict[str, Any]], name: str, model: Eager) -> None:
         np.testing.assert_allclose(captured.rows, rows[:, first : first + 17, start:end], rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_rows_are_those_of_eager_attention(name: str, run: Callable[[str], Any], eager: Callable[[str], Eager]) -> None:
-    result = run("captured")[name]
-    assert max(draft["cached"] for draft in result["cold"]) < min(len(draft["ids"]) for draft in result["cold"])
+def model_of(variant: str) -> str:
+    """The architecture that a variant of `capture_engine.variants` runs."""
+    return variant if variant in ARCHITECTURES else "gemma4"
+
+
+@pytest.mark.parametrize("variant", IN_FLOAT32)
+def test_rows_are_those_of_eager_attention(
+    variant: str, run: Callable[[str], Any], eager: Callable[[str], Eager]
+) -> None:
+    result, name = run("captured")[variant], model_of(variant)
     assert all(draft["cached"] for draft in result["warm"])
     check_rows(result["cold"], name, eager(name))
     check_rows(result["warm"], name, eager(name))
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_tokens_are_those_of_stock_vllm(name: str, run: Callable[[str], Any]) -> None:
-    stock, captured = run("stock")[name], run("captured")[name]
+@pytest.mark.parametrize("variant", [*IN_FLOAT32, "bfloat16"])
+def test_tokens_are_those_of_stock_vllm(variant: str, run: Callable[[str], Any]) -> None:
+    stock, captured = run("stock")[variant], run("captured")[variant]
     for temperature in ("cold", "warm"):
         expected = [draft["tokens"] for draft in stock[temperature]]
         assert [draft["tokens"] for draft in captured[temperature]] == expected
@@ -129,8 +141,82 @@ def test_gemma4_covers_sliding_full_and_shared_layers(run: Callable[[str], Any])
     assert layers[5]["shared_with"] == "model.layers.2.self_attn.attn"
 
 
-def test_eight_sessions_at_once_with_late_fetches(run: Callable[[str], Any], eager: Callable[[str], Eager]) -> None:
-    result = run("sessions")
+def test_preemption_was_forced(run: Callable[[str], Any]) -> None:
+    assert run("captured")["preempted"]["state"][0]["preempted"] > 0
+
+
+@pytest.mark.parametrize("scenario", ["sessions", "tensor_parallel"])
+def test_eight_sessions_at_once_with_late_fetches(
+    scenario: str, run: Callable[[str], Any], eager: Callable[[str], Eager]
+) -> None:
+    result = run(scenario)
     assert len(result["drafts"]) == 32
     check_rows(result["drafts"], "gemma4", eager("gemma4"))
-    assert result["state"][0]["live"] + result["state"][0]["done"] <= 8
+    assert len(result["state"]) == (2 if scenario == "tensor_parallel" else 1)
+    for rank in result["state"]:
+        assert rank["live"] + rank["done"] <= 8
+    assert result["report"].row_difference <= TOLERANCE
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_self_test_passes_on_a_sound_engine(dtype: str, run: Callable[[str], Any]) -> None:
+    report = run("alone")["faults"][dtype]
+    assert report.dtype == dtype
+    assert 0 < report.kernel_difference <= KERNEL_TOLERANCE[dtype]
+    assert (report.row_difference is None) == (dtype == "bfloat16")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_self_test_refuses_a_planted_fault(dtype: str, fault: str, run: Callable[[str], Any]) -> None:
+    message = run("alone")["faults"][f"{dtype} {fault}"]
+    assert isinstance(message, str), message
+    assert re.search(r"layer \d+ head \d+, position \d+, (dimension|column) \d+", message)
+
+
+def test_requests_that_ask_for_too_much_are_told_so(run: Callable[[str], Any]) -> None:
+    messages = run("alone")["faults"]["requests"]
+    assert "max_rows=17" in messages["rows"]
+    assert "prompt of 20 tokens" in messages["span"]
+    assert messages["unknown"] == "None"
+
+
+def test_engines_that_cannot_be_captured_do_not_start(run: Callable[[str], Any]) -> None:
+    messages = run("alone")["refusals"]
+    assert "no layer 9" in messages["layer"]
+    assert "no head 4" in messages["head"]
+    assert "speculative decoding" in messages["speculation"]
+
+
+def _expected_stop(free: dict[str, Any], rule: Any, starts: set[int]) -> int | None:
+    """Index of the first token that the rule refuses, from the rows of the full draft."""
+    own = rule.row == "own"
+    peaks = np.tensordot(rule.weights, free["rows"].rows, 1).argmax(-1)
+    for index, token in enumerate(free["tokens"][: 17 - own]):
+        if (index == 0 or token in starts) and peaks[index + own] >= rule.limit_column:
+            return index
+    return None
+
+
+def test_the_stop_ends_a_draft_at_the_first_refused_word(run: Callable[[str], Any]) -> None:
+    results = run("alone")["stopping"]
+    n_stopped = 0
+    for first in range(0, len(results), 12):
+        for free, stopped in zip(results[first : first + 6], results[first + 6 : first + 12], strict=True):
+            rule = stopped["rule"]
+            at = _expected_stop(free, rule, set(free["starts"]))
+            if at is None:
+                assert stopped["tokens"] == free["tokens"]
+                assert stopped["rows"].refused_token is None
+                continue
+            n_stopped += 1
+            kept = at + 1 if rule.row == "own" else at
+            assert stopped["tokens"] == [*free["tokens"][:kept], rule.stop_token_id]
+            assert stopped["rows"].refused_token == free["tokens"][at]
+            n_rows = at + 1 + (rule.row == "own")
+            np.testing.assert_allclose(stopped["rows"].rows[:, :n_rows], free["rows"].rows[:, :n_rows], atol=TOLERANCE)
+    assert n_stopped >= 6
+
+
+def test_this_vllm_is_a_verified_one() -> None:
+    assert vllm_version() in VERIFIED

@@ -13,14 +13,19 @@ How it works, and what it refuses: docs/capture.md.
 from agent.capture.errors import CaptureError, CaptureMismatchError, UnsupportedModelError
 from agent.capture.options import StopRule, engine_options, sampling_args
 from agent.capture.rows import CapturedRows, merge
+from agent.capture.self_test import SelfTestReport, self_test, self_test_async, transformers_reference
 
 __all__ = [
     "CaptureError",
     "CaptureMismatchError",
     "CapturedRows",
+    "SelfTestReport",
     "StopRule",
     "UnsupportedModelError",
     "engine_options",
     "merge",
     "sampling_args",
+    "self_test",
+    "self_test_async",
+    "transformers_reference",
 ]

@@ -81,9 +81,14 @@ def attach_recorders(
     rank = int(internal("tensor_parallel_rank")())
     tables: dict[int, torch.Tensor] = {}
     layers: list[CapturedLayer] = []
+    n_layers = vllm_config.model_config.hf_text_config.num_hidden_layers
+    if heads and (highest := max(layer for layer, _ in heads)) >= n_layers:
+        raise UnsupportedModelError(f"The model has {n_layers} layers, counted from 0: there is no layer {highest}.")
     for number in sorted({layer for layer, _ in heads}):
         if number not in modules:
-            continue
+            if vllm_config.parallel_config.pipeline_parallel_size > 1:
+                continue
+            raise UnsupportedModelError(f"Layer {number} has no attention or cache of its own: it has no rows.")
         name, module = modules[number]
         refuse_layer(number, module)
         total = module.num_heads * vllm_config.parallel_config.tensor_parallel_size

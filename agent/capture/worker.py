@@ -40,7 +40,10 @@ class WorkerMixin:
         heads = [(int(layer), int(head)) for layer, head in capture["heads"]]
         layers = attach_recorders(self.vllm_config, kv_cache_config, heads, max_requests * capture["max_rows"])
         self.tracker = Tracker(layers, max_requests, capture["max_rows"])
-        self.n_heads = len(heads)
+        self.heads = heads
+        # A full CUDA graph replays what was on when it was captured, so there the output is always recorded.
+        self.always_check = self.vllm_config.compilation_config.cudagraph_mode.has_full_cudagraphs()
+        self.check_kernel_output(False)
         _trackers[id(self.vllm_config)] = self.tracker
 
     def execute_model(self, scheduler_output: Any) -> Any:
@@ -61,7 +64,7 @@ class WorkerMixin:
             "key": key,
             "error": request.error,
             "first_position": request.first_row,
-            "n_heads": self.n_heads,
+            "n_heads": len(self.heads),
             "heads": order,
             "n_rows": request.next_row - request.first_row,
             "width": width,
@@ -87,7 +90,7 @@ class WorkerMixin:
                 }
                 for layer in self.tracker.layers
             ],
-            "n_heads": self.n_heads,
+            "heads": [list(head) for head in self.heads],
             "max_rows": self.tracker.max_rows,
             "dtype": str(model.dtype).removeprefix("torch."),
             "vocabulary": model.get_vocab_size(),
@@ -102,7 +105,7 @@ class WorkerMixin:
         """Record the kernel's output beside the queries from now on, so that requests can ask for the row·V check."""
         if self.tracker is not None:
             for layer in self.tracker.layers:
-                layer.recorder.record_outputs = on
+                layer.recorder.record_outputs = on or self.always_check
 
 
 def _refused(request: TrackedRequest) -> int | None:
