@@ -75,6 +75,13 @@ def add_corpus(parser: argparse.ArgumentParser) -> None:
         help="word alignments of the corpus: Pharaoh i-j lines, or *.json with character spans (default: eflomal)",
     )
     parser.add_argument(
+        "--aligner-url",
+        default="",
+        metavar="URL",
+        help="OpenAI-compatible endpoint whose model aligns instead of eflomal, e.g. http://localhost:8000/v1",
+    )
+    parser.add_argument("--aligner-model", default="", metavar="NAME", help="the model's name at that endpoint")
+    parser.add_argument(
         "--symmetrise", choices=("intersection", "union"), default="intersection", help="of eflomal's two directions"
     )
     parser.add_argument(

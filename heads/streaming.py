@@ -72,7 +72,8 @@ def show(results: Sequence[Mapping[str, Any]], target: str) -> None:
     middle = (low + high) / 2
     table = Table(title=f"en-{target}: BLEU @ CU-LongYAAL ms, chunk {CHUNK_S} s")
     table.add_column("heads")
-    for margin in MARGINS:
+    margins = list(dict.fromkeys(r["keys"]["policy.margin_words"] for r in results))
+    for margin in margins:
         table.add_column(f"margin {margin}", justify="right")
     table.add_column(f"BLEU at {middle:.0f} ms", justify="right")
     for name, curve in curves.items():
@@ -88,6 +89,7 @@ def main() -> None:
     parser.add_argument("--references", type=Path, required=True, help="folder with audio-segments.yaml and ref.*.txt")
     parser.add_argument("--recordings", type=Path, default=Path("out/recordings"))
     parser.add_argument("--sets", nargs="*", default=[], metavar="NAME=FILE", help="head sets; {tgt} is replaced")
+    parser.add_argument("--margins", nargs="+", type=int, default=list(MARGINS), metavar="WORDS")
     parser.add_argument("--n-heads", type=int, default=24, help="heads of the model (default: 24)")
     parser.add_argument("--output", type=Path, help="results file (JSON)")
     arguments = parser.parse_args()
@@ -99,8 +101,9 @@ def main() -> None:
     )
     choices = variants(arguments.target, dict(item.split("=", 1) for item in arguments.sets), arguments.n_heads)
     models, results = AllHeads(), []
-    for name, keys in tqdm(choices.items(), unit="choice"):
-        for margin in MARGINS:
+    # Choices share most drafts at the same margin: the margin is the outer loop.
+    for margin in arguments.margins:
+        for name, keys in tqdm(choices.items(), unit="choice", desc=f"margin {margin}"):
             keys_here = {**keys, "policy.margin_words": margin, "mt.max_draft_tokens": MAX_DRAFT_TOKENS}
             cell = Cell("alignatt", CHUNK_S, keys_here)
             results.append({"heads": name, **run_cell(cell, arguments.target, models, recordings, options)[0]})

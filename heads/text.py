@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
@@ -17,12 +18,13 @@ from agent.errors import UserError
 from agent.mt.hf import load_model
 from agent.mt.prompt import PromptLayout
 from agent.paths import PROJECT
-from heads import align, corpus
+from heads import align, corpus, endpoint
 from heads.calibrate import Subject
 from heads.score import AlignedPair
 
 MIN_COVERAGE = 0.5
 """A pair of which less of the target is aligned than this share of the corpus's median is noise, not a translation."""
+T = TypeVar("T")
 DEFAULT_HELD_OUT = "demo/talks/ref.*.txt"
 
 
@@ -41,6 +43,10 @@ def prepare(args: argparse.Namespace, source_lang: str, target_lang: str, consol
     read = corpus.read_corpus(
         source, target, target_lang, [line for path in held_out for line in corpus.read_lines(path)]
     )
+    if args.aligner_url:  # every pair costs a request: ask for no more than are scored
+        asked = tuple(spread(read.pairs, args.max_pairs))
+        unasked = Counter({"not asked for": len(read.pairs) - len(asked)})
+        read = dataclasses.replace(read, pairs=asked, left_out=read.left_out + unasked)
     links, how = _links(args, read)
     aligned = [align.to_aligned(pair, found) for pair, found in zip(read.pairs, links, strict=True)]
     usual = statistics.median(map(align.coverage, aligned))
@@ -79,6 +85,13 @@ def _links(args: argparse.Namespace, read: corpus.Corpus) -> tuple[list[align.Li
     segment = None
     if args.segmenter:
         segment = corpus.command_segmenter(args.segmenter, [pair.target for pair in read.pairs])
+    if args.aligner_url:
+        if not args.aligner_model:
+            raise UserError("--aligner-url wants --aligner-model NAME.")
+        kept = args.work / "alignments.jsonl" if args.work else None
+        server = endpoint.Endpoint(args.aligner_url, args.aligner_model)
+        how = {"name": f"endpoint, {args.aligner_model}", "segmenter": args.segmenter or "characters in CJK"}
+        return endpoint.align(server, read.pairs, segment, kept), {"aligner": how}
     found = align.eflomal(read.pairs, segment, args.symmetrise)
     how = {"name": "eflomal", "symmetrisation": args.symmetrise, "segmenter": args.segmenter or "characters in CJK"}
     return found, {"aligner": how, "tools": {"eflomal": align.eflomal_version()}}
@@ -117,7 +130,7 @@ def joined(first: AlignedPair, second: AlignedPair, target_lang: str) -> Aligned
     )
 
 
-def spread(pairs: Sequence[AlignedPair], most: int) -> list[AlignedPair]:
+def spread(pairs: Sequence[T], most: int) -> list[T]:
     """At most ``most`` pairs, evenly from the whole corpus."""
     if most < 1:
         raise UserError("--max-pairs must be at least 1.")

@@ -79,7 +79,7 @@ def test_a_shipped_set_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_unknown_set_names_the_shipped_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert alignatt(["heads", "show", "demo-en-fr"]) == 2
-    assert "No head set 'demo-en-fr': give a JSON file or one of demo-en-de" in capsys.readouterr().err
+    assert "No head set 'demo-en-fr': give a JSON file or one of MiLMMT" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
