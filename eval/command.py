@@ -1,4 +1,4 @@
-"""``alignatt score DIR`` and ``alignatt compare DIR…``."""
+"""``alignatt score DIR``, ``alignatt compare DIR…`` and ``alignatt report DIR…``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from agent.errors import UserError
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add both commands; each sets ``run``, a callable from the parsed arguments to the exit code."""
+    """Add the commands; each sets ``run``, a callable from the parsed arguments to the exit code."""
+    _add_score(subparsers)
+    _add_compare(subparsers)
+    _add_report(subparsers)
+
+
+def _add_score(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     score = subparsers.add_parser(
         "score",
         help="score a run folder: BLEU, chrF, LongYAAL, RTF, WER",
@@ -64,6 +70,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     score.add_argument("--quiet", action="store_true", help="write the files, print no table")
     score.set_defaults(run=run_score)
 
+
+def _add_compare(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     compare = subparsers.add_parser(
         "compare",
         help="table of several scored runs",
@@ -81,6 +89,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     compare.add_argument("--resamples", type=int, default=2000, metavar="N", help="number of resamples (default: 2000)")
     compare.set_defaults(run=run_compare)
 
+
+def _add_report(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     report = subparsers.add_parser(
         "report",
         help="scored runs as one HTML page with a replay of every talk",
