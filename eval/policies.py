@@ -40,8 +40,16 @@ from eval.segments import read_segments
 CHUNKS_S = (0.5, 1.0)
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "alignatt": [
-        {"policy.margin_words": margin, "policy.confirmations": confirmations, "session.min_stability": stability}
-        for margin, confirmations, stability in ((0, 0, 2), (2, 0, 2), (3, 0, 2), (4, 0, 2), (2, 1, 1), (3, 1, 1))
+        {
+            "policy.margin_words": margin,
+            "policy.confirmations": confirmations,
+            "session.min_stability": stability,
+            "session.hold_back_s": hold_back_s,
+        }
+        for margin, confirmations, stability, hold_back_s in (
+            *((0, 0, 2, 0.0), (3, 0, 2, 0.0), (4, 0, 2, 0.0)),
+            *((3, 1, 1, 0.0), (2, 2, 1, 0.0), (0, 0, 2, 1.5)),
+        )
     ],
     "paper": [
         {"session.hold_back_s": hold_back_s, "policy.margin_tokens": margin}
