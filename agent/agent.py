@@ -7,7 +7,7 @@ simulstream calls ``load_model`` and the constructor once per pool slot, then pe
 from __future__ import annotations
 
 import itertools
-import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from simulstream.server.speech_processors import SpeechProcessor
 from simulstream.server.speech_processors.incremental_output import IncrementalOutput
 
-from agent import trace
+from agent import stages, trace
 from agent.asr import build_recognizer
 from agent.asr.contract import SAMPLE_RATE_HZ
 from agent.config import AgentConfig, check_direction, from_namespace
@@ -79,15 +79,12 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
 
     def process_chunk(self, waveform: npt.NDArray[np.float32]) -> IncrementalOutput:
         """Hear a chunk (float32 mono, 16 kHz, [-1, 1]) and return what may be said now."""
-        started = time.perf_counter()
-        hypothesis = self._recognizer.push(np.asarray(waveform, dtype=np.float32))
-        return self._advance(hypothesis, time.perf_counter() - started, len(waveform) / SAMPLE_RATE_HZ)
+        samples = np.asarray(waveform, dtype=np.float32)
+        return self._step(lambda: self._recognizer.push(samples), len(samples) / SAMPLE_RATE_HZ)
 
     def end_of_stream(self) -> IncrementalOutput:
         """Say everything that was still held."""
-        started = time.perf_counter()
-        hypothesis = self._recognizer.flush()
-        return self._advance(hypothesis, time.perf_counter() - started, 0.0)
+        return self._step(self._recognizer.flush, 0.0)
 
     def tokens_to_string(self, tokens: list[str]) -> str:
         """Words joined by spaces, or characters joined by nothing."""
@@ -100,17 +97,24 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
         self._source_lang = self._settings.source_lang
         self._target_lang = self._settings.target_lang
 
-    def _advance(self, hypothesis: Hypothesis, asr_s: float, audio_s: float) -> IncrementalOutput:
-        records = self._live_session().step(hypothesis)
-        if self._trace is not None or self._listeners:
-            line: dict[str, Any] = trace.step(self._stream, hypothesis, records, self._target_lang, asr_s, audio_s)
-            if self._trace is not None:
-                self._trace.write(line)
-            for listener in self._listeners:
-                listener(line)
-        tokens = surface_tokens("".join(record.accepted for record in records), self._target_lang)
-        tokens = [token for token in tokens if token]
-        return IncrementalOutput(tokens, self.tokens_to_string(tokens), [], "")
+    def _step(self, recognise: Callable[[], Hypothesis], audio_s: float) -> IncrementalOutput:
+        with stages.measure() as timer:
+            with stages.stage("asr"):
+                hypothesis = recognise()
+            asr_s = timer.total_s
+            records = self._live_session().step(hypothesis)
+            tokens = surface_tokens("".join(record.accepted for record in records), self._target_lang)
+            tokens = [token for token in tokens if token]
+            output = IncrementalOutput(tokens, self.tokens_to_string(tokens), [], "")
+            if self._trace is not None or self._listeners:
+                self._tell(trace.step(self._stream, hypothesis, records, self._target_lang, asr_s, audio_s, timer))
+        return output
+
+    def _tell(self, line: dict[str, Any]) -> None:
+        if self._trace is not None:
+            self._trace.write(line)
+        for listener in self._listeners:
+            listener(line)
 
     def _end_session(self) -> None:
         if self._session is not None:

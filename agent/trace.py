@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.session import StepRecord
+from agent.stages import StageTimer
 from agent.words import Hypothesis, SourceWord
 
 Listener = Callable[[dict[str, Any]], None]
@@ -19,9 +20,16 @@ def word(source: SourceWord) -> dict[str, Any]:
 
 
 def step(
-    stream: int, hypothesis: Hypothesis, records: list[StepRecord], language: str, asr_s: float, audio_s: float
+    stream: int,
+    hypothesis: Hypothesis,
+    records: list[StepRecord],
+    language: str,
+    asr_s: float,
+    audio_s: float,
+    timer: StageTimer,
 ) -> dict[str, Any]:
     """A line of the trace. ``asr_s``: seconds the recogniser took; ``audio_s``: length of the new audio."""
+    computation_s = timer.total_s
     last = records[-1] if records else None
     return {
         "stream": stream,
@@ -37,6 +45,8 @@ def step(
         "steps": [_record(record) for record in records],
         "asr_s": round(asr_s, 4),
         "mt_s": round(sum(record.mt_s for record in records), 4),
+        "computation_s": round(computation_s, 6),
+        "stages_s": {name: round(seconds, 6) for name, seconds in timer.seconds.items()},
     }
 
 

@@ -24,6 +24,7 @@ from agent.asr.contract import SAMPLE_RATE_HZ, Samples
 from agent.asr.speech import BLOCK, BLOCK_S, SpeechDetector
 from agent.errors import UserError, nearest
 from agent.paths import resolve
+from agent.stages import stage
 from agent.words import Hypothesis, SourceWord
 
 LANGUAGE_MODELS = ("lm.bin", "lm.arpa.gz", "lm.arpa")
@@ -112,7 +113,8 @@ class SphinxRecognizer:
     def _hear(self, block: _Block) -> _Segments:
         """One block further; the segments it finished."""
         self._heard_blocks += 1
-        self._detector.hear(block)
+        with stage("vad"):
+            self._detector.hear(block)
         if not self._in_utterance:
             self._lead.append(block)
             if self._detector.onset:

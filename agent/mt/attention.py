@@ -18,6 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from agent.mt.drafter import Head
+from agent.stages import stage
 
 IMPLEMENTATION = "alignatt_sdpa"
 
@@ -44,6 +45,7 @@ class RowCapture:
         self.n_queries = n_queries
         self._rows.append({})
 
+    @stage("replay")
     def rows(self) -> torch.Tensor:
         """float32 ``[heads, rows, source tokens]`` over all passes so far, on the CPU."""
         width = self.source_span[1] - self.source_span[0]
@@ -52,6 +54,7 @@ class RowCapture:
             return torch.zeros(len(self.heads), 0, width)
         return torch.cat(passes, dim=1).cpu()
 
+    @stage("replay")
     def add(
         self,
         layer: int,

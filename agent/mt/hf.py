@@ -20,6 +20,7 @@ from agent.errors import UserError
 from agent.mt.attention import IMPLEMENTATION, RowCapture, capturing
 from agent.mt.drafter import Draft, DraftRequest
 from agent.paths import resolve
+from agent.stages import locked, stage
 
 MAX_KEPT_STREAMS = 64
 
@@ -53,11 +54,12 @@ class HFDrafter:
 
     def draft(self, request: DraftRequest) -> Draft:
         """Greedy draft; see `agent.mt.drafter.Draft` for shapes."""
-        with self._lock, torch.inference_mode():
+        with locked(self._lock), torch.inference_mode():
             if self.model.device.type == "cpu" and torch.get_num_threads() != self._threads:
                 torch.set_num_threads(self._threads)
             return self._draft(request)
 
+    @stage("decode")
     def _draft(self, request: DraftRequest) -> Draft:
         ids = [*request.prompt_ids, *request.prefix_ids]
         kept = self._reuse(request.stream, ids)
@@ -68,7 +70,8 @@ class HFDrafter:
         log_probs: list[float] = []
         finish = "length"
         with capturing(capture):
-            logits = self._forward(kept, ids[len(kept.ids) :], capture)
+            with stage("prefill"):
+                logits = self._forward(kept, ids[len(kept.ids) :], capture)
             while True:
                 token = int(logits.argmax())
                 if token in self._end_ids:
