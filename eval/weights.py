@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 
 from agent import config
 from agent.errors import EXIT_USER_ERROR, UserError
-from agent.paths import resolve
-
-
-def hub_cache() -> Path:
-    """Folder of the Hugging Face hub cache, by the hub's own environment variables."""
-    if os.environ.get("HF_HUB_CACHE"):
-        return Path(os.environ["HF_HUB_CACHE"]).expanduser()
-    home = os.environ.get("HF_HOME") or "~/.cache/huggingface"
-    return Path(home).expanduser() / "hub"
+from agent.weights import find, hub_cache, named_models
 
 
 def cached(repository: str, file: str) -> bool:
@@ -29,12 +19,11 @@ def require(preset: str) -> None:
     """UserError unless the preset exists and its models are folders here or complete in the hub cache."""
     if preset not in config.preset_names():
         raise UserError(f"There is no preset '{preset}': this direction, regime and profile have none.")
-    settings = config.load(config.preset_path(preset))
-    models = [settings.mt.model, *([] if settings.asr.engine == "replay" else [settings.asr.model])]
-    missing = [name for name in models if not resolve(name).exists() and not cached(name, "config.json")]
-    if missing:
-        commands = " && ".join(f"hf download {name}" for name in missing)
-        raise UserError(f"Preset '{preset}' needs weights that are not on this machine: {commands}")
+    models = named_models(config.load(config.preset_path(preset)))
+    if any(find(model.model, model.revision) is None for model in models):
+        raise UserError(
+            f"Preset '{preset}' needs weights that are not on this machine: alignatt models download --preset {preset}"
+        )
 
 
 def main() -> int:

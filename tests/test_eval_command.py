@@ -125,11 +125,14 @@ def test_weights_absent_from_the_cache(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(weights.config, "PRESETS", tmp_path)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     (tmp_path / "big.yaml").write_text("mt: {model: some/model}\nasr: {engine: replay}\n", encoding="utf-8")
-    with pytest.raises(UserError, match="hf download some/model"):
+    with pytest.raises(UserError, match="alignatt models download --preset big"):
         weights.require("big")
-    path = tmp_path / "hub" / "models--some--model" / "snapshots" / "0" / "config.json"
-    path.parent.mkdir(parents=True)
-    path.touch()
+    repository = tmp_path / "hub" / "models--some--model"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0", encoding="utf-8")
+    (repository / "snapshots" / "0").mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (repository / "snapshots" / "0" / name).touch()
     weights.require("big")
 
 

@@ -1,0 +1,197 @@
+"""Weights: which models a configuration names, which of them are on this machine, and how to get the others.
+
+A model is a folder, or a repository of the Hugging Face hub at a pinned revision. What `find` finds is used without a
+network: a folder as typed, or a snapshot in the hub's cache (``HF_HUB_CACHE``, ``HF_HOME``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.config import AgentConfig
+from agent.errors import UserError, nearest
+from agent.paths import resolve
+
+IGNORED_FILES = ("*.bin", "*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.pth", "original/*", "images/*")
+"""What a repository may hold besides the weights in safetensors; not downloaded."""
+SPARE_DISK_GB = 2.0
+
+
+@dataclass(frozen=True)
+class Published:
+    """A repository at the revision that presets pin.
+
+    ``size_gb``: download in 10⁹ bytes as its file list says, 0 where we have not seen it. ``licence``, ``access``: as
+    its public pages say; where they differ or were not seen, the model card decides.
+    """
+
+    repository: str
+    revision: str
+    role: str
+    size_gb: float = 0.0
+    licence: str = "see the model card"
+    access: str = "open"
+
+
+CATALOGUE = (
+    Published("Qwen/Qwen3-ASR-1.7B", "7278e1e70fe206f11671096ffdd38061171dd6e5", "recogniser", 4.70, "Apache-2.0"),
+    Published(
+        "Qwen/Qwen3-ForcedAligner-0.6B", "c7cbfc2048c462b0d63a45797104fc9db3ad62b7", "word times", 1.84, "Apache-2.0"
+    ),
+    Published(
+        "Qwen/Qwen3-ASR-1.7B-hf",
+        "bcd2b5b7f32b480ab5790554cfa8347f246a14f3",
+        "recogniser, layout for Transformers",
+        4.09,
+        "Apache-2.0",
+    ),
+    Published(
+        "Qwen/Qwen3-ForcedAligner-0.6B-hf",
+        "c07281df297b9905d24a508279258cccf987a064",
+        "word times, layout for Transformers",
+        0.0,
+        "Apache-2.0",
+    ),
+    Published(
+        "google/gemma-4-E4B-it",
+        "83df0a889143b1dbfc61b591bbc639540fd9ce4c",
+        "translation",
+        16.0,
+        access="may want its terms accepted and a login (hf auth login)",
+    ),
+    Published("xiaomi-research/MiLMMT-46-4B-v0.1", "1341209df846d7b2f6a077090ca957e28656e3de", "translation"),
+)
+"""Revisions of the published system (its public code names them) and of the layouts that Transformers reads."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """A model that a configuration names: under which key, a folder or repository, and its revision (may be empty)."""
+
+    key: str
+    model: str
+    revision: str = ""
+
+    @property
+    def published(self) -> Published | None:
+        """What the catalogue says about it."""
+        return next((entry for entry in CATALOGUE if entry.repository == self.model), None)
+
+    @property
+    def label(self) -> str:
+        """Name with the first eight digits of the revision."""
+        return f"{self.model}@{self.revision[:8]}" if self.revision else self.model
+
+
+def named_models(config: AgentConfig) -> list[Named]:
+    """The models of a configuration, in the order in which a chunk meets them. Recordings are no models."""
+    asr, mt = config.asr, config.mt
+    found = [] if asr.engine == "replay" else [Named("asr.model", asr.model)]
+    return [*found, Named("mt.model", mt.model, mt.revision)]
+
+
+def hub_cache() -> Path:
+    """Folder of the Hugging Face hub cache, by the hub's own environment variables."""
+    if os.environ.get("HF_HUB_CACHE"):
+        return Path(os.environ["HF_HUB_CACHE"]).expanduser()
+    home = os.environ.get("HF_HOME") or "~/.cache/huggingface"
+    return Path(home).expanduser() / "hub"
+
+
+def find(model: str, revision: str = "") -> Path | None:
+    """The folder on this machine that holds all files of a model; None when there is none or files are missing."""
+    folder = resolve(model)
+    if folder.exists():
+        return folder if folder.is_file() or not missing_files(folder) else None
+    snapshot = _snapshot(model, revision or "main")
+    return snapshot if snapshot is not None and not missing_files(snapshot) else None
+
+
+def missing_files(folder: Path) -> list[str]:
+    """Weight files that a model folder should hold and does not. A folder of another kind of model lacks none."""
+    if not (folder / "config.json").is_file():
+        return [] if any(folder.glob("*")) and not list(folder.glob("*.safetensors*")) else ["config.json"]
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            wanted = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return [index.name]
+        return [name for name in wanted if not (folder / name).is_file()]
+    return [] if any(path.is_file() for path in folder.glob("*.safetensors")) else ["*.safetensors"]
+
+
+def download(model: str, revision: str = "", to: Path | None = None) -> Path:
+    """Fetch a repository into the hub cache, or into a folder of its name under ``to``, with a progress bar.
+
+    What is there already is not fetched again. UserError when it cannot be had, with what to do.
+    """
+    from huggingface_hub import errors, snapshot_download
+
+    target = to / model.rpartition("/")[2] if to is not None else None
+    _check_space(model, target or hub_cache())
+    advice = f"fetch it elsewhere with: alignatt models download {model} --to DIR, and copy DIR here."
+    try:
+        path = snapshot_download(
+            model,
+            revision=revision or None,
+            local_dir=target,
+            cache_dir=hub_cache(),
+            ignore_patterns=list(IGNORED_FILES),
+            endpoint=os.environ.get("HF_ENDPOINT"),
+        )
+    except errors.GatedRepoError as error:
+        raise UserError(f"{model} is gated: accept its terms on its model card, then: hf auth login") from error
+    except errors.RevisionNotFoundError as error:
+        raise UserError(
+            f"{model} has no revision {revision} (any more); give another one as {model}@REVISION."
+        ) from error
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+        raise UserError(f"There is no repository {model} on the hub, or it wants a login: hf auth login") from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, errors.HfHubHTTPError) as error:
+        raise UserError(f"{model} cannot be fetched, the hub is not reached from here: {advice}") from error
+    lacking = missing_files(Path(path))
+    if lacking:
+        raise UserError(f"{model} has no {', '.join(lacking)}: it is no model with safetensors weights.")
+    return Path(path)
+
+
+def is_repository(name: str) -> bool:
+    """Whether a name is that of a repository, ``ORGANISATION/NAME``, and not a folder of this machine."""
+    organisation, slash, rest = name.partition("/")
+    is_named = bool(organisation.strip("~.")) and bool(rest) and "/" not in rest
+    return bool(slash) and is_named and not resolve(name).exists()
+
+
+def parse_name(text: str) -> Named:
+    """``ORGANISATION/NAME`` or ``…@REVISION``; without a revision the catalogue's. UserError for another form."""
+    model, _, revision = text.partition("@")
+    known = Named("", model).published
+    if not is_repository(model):
+        names = [entry.repository for entry in CATALOGUE]
+        raise UserError(f"A model is named ORGANISATION/NAME, not '{text}'.{nearest(text, names)}")
+    return Named("", model, revision or (known.revision if known else ""))
+
+
+def _snapshot(repository: str, revision: str) -> Path | None:
+    folder = hub_cache() / f"models--{repository.replace('/', '--')}"
+    reference = folder / "refs" / revision
+    commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
+    snapshot = folder / "snapshots" / commit
+    return snapshot if commit and snapshot.is_dir() else None
+
+
+def _check_space(model: str, target: Path) -> None:
+    """UserError when the disk cannot take a model of known size."""
+    entry = Named("", model).published
+    existing = next(path for path in (target.absolute(), *target.absolute().parents) if path.exists())
+    free_gb = shutil.disk_usage(existing).free / 1e9
+    if entry is not None and entry.size_gb and free_gb < entry.size_gb + SPARE_DISK_GB and find(model) is None:
+        raise UserError(
+            f"{model} takes {entry.size_gb:.1f} GB and {existing} has {free_gb:.1f} GB free: "
+            "make room, or name another disk with --to DIR or HF_HOME."
+        )
