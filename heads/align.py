@@ -88,6 +88,17 @@ def eflomal(
     return links
 
 
+def keep_links(path: Path, pairs: Sequence[SentencePair], links: Sequence[Links], n_lines: int) -> None:
+    """Write links as a file that `given` reads; complete or not at all."""
+    lines: list[list[list[int]]] = [[] for _ in range(n_lines)]
+    for pair, of_pair in zip(pairs, links, strict=True):
+        lines[pair.number - 1] = sorted([*source, *target] for source, target in of_pair)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(lines) + "\n", encoding="utf-8")
+    partial.rename(path)
+
+
 def read_pharaoh(path: Path, n_lines: int) -> list[frozenset[tuple[int, int]]]:
     """``i-j`` links a line, counted from 0 (``i?j`` and ``ipj``, possible links, are read alike).
 

@@ -65,7 +65,7 @@ def calibrate(
             f"Calibration wants at least {MIN_PAIRS} aligned sentence pairs, not {len(pairs)}; use more text."
         )
     with tempfile.TemporaryDirectory(prefix="heads-") as scratch:
-        store = RowStore(work or Path(scratch), _signature(subject, pairs))
+        store = RowStore(work or Path(scratch), signature(subject, pairs))
         heads = all_heads(subject.model)
         arguments = (subject.model, subject.tokenizer, subject.layout)
         keys = collect(*arguments, pairs, heads, store, "whole", batch_size)
@@ -129,16 +129,19 @@ def _describe(
         "ts_held_out": round(float(held_out.mean()), 4),
         "ts_low": round(float(low), 4),
         "ts_high": round(float(high), 4),
-        "not_heard_auc": round(late, 4),
+        "not_heard_auc": None if np.isnan(late) else round(late, 4),
     }
 
 
-def _signature(subject: Subject, pairs: Sequence[AlignedPair]) -> str:
+def signature(subject: Subject, pairs: Sequence[AlignedPair]) -> str:
     """Changes when anything does that the rows depend on."""
     config = subject.model.config
+    # A few values of each tensor tell two fine-tunings apart that share a name and a configuration.
+    values = [parameter.detach().flatten()[:4].float().cpu() for parameter in subject.model.parameters()]
     said = [
         *(subject.name, subject.revision, str(subject.model.dtype), subject.layout.fingerprint, IMPLEMENTATION),
         json.dumps(config.to_dict(), default=str, sort_keys=True),
+        repr(torch.cat(values).tolist()),
         *(repr((pair.words, pair.target, pair.spans, [sorted(s) for s in pair.sources])) for pair in pairs),
     ]
     return hashlib.sha256("\0".join(said).encode()).hexdigest()[:16]

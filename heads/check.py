@@ -1,4 +1,7 @@
-"""Whether a head set belongs to a model and its prompt: read from the configuration and tokenizer alone, no weights."""
+"""Whether a model's attention can be read, and whether a head set belongs to a model and its prompt.
+
+Everything is told from the configuration and the tokenizer; no weights are read.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,10 @@ from agent.errors import UserError
 from agent.mt.prompt import PromptLayout
 from agent.paths import resolve
 from heads import headset
+
+ATTENTION_LAYERS = ("attention", "full_attention", "sliding_attention", "chunked_attention")
+STATE_SPACE_KEYS = ("state_size", "ssm_state_size", "ssm_cfg", "mamba_d_state", "attn_layer_period", "rescale_every")
+"""Keys that only configurations with recurrent layers have."""
 
 
 def model_config(config: MtConfig) -> Any:
@@ -33,12 +40,39 @@ def _from_pretrained(kind: Any, config: MtConfig) -> Any:
         raise UserError(f"Cannot read the model {config.model}: {reason} Give a folder or a hub id.") from error
 
 
+def refuse(config: Any, name: str) -> None:
+    """UserError when the attention of this architecture cannot be read, with the reason. ``config``: Transformers'."""
+    if getattr(config, "is_encoder_decoder", False):
+        raise UserError(
+            f"{name} ({config.model_type}) is an encoder-decoder: its source is not in the decoder's own attention. "
+            "Use a decoder-only model."
+        )
+    text = config.get_text_config()
+    listed = getattr(text, "layer_types", None) or ()
+    kinds = set(listed) - set(ATTENTION_LAYERS)
+    # A list of layers says it all: hybrid families have members without recurrent layers.
+    if kinds or (not listed and any(getattr(text, key, None) is not None for key in STATE_SPACE_KEYS)):
+        what = ", ".join(sorted(kinds)) or "state-space layers"
+        raise UserError(
+            f"{name} ({config.model_type}) has layers without attention rows ({what}). Use a model whose layers "
+            "are all softmax attention."
+        )
+    if getattr(text, "kv_lora_rank", None):
+        raise UserError(
+            f"{name} ({config.model_type}) uses multi-head latent attention (MLA), whose keys are compressed: its rows "
+            "cannot be read on the fast engine. Use a model with plain or grouped-query attention."
+        )
+    if not getattr(text, "num_attention_heads", None) or not getattr(text, "num_hidden_layers", None):
+        raise UserError(f"{name} ({config.model_type}) names no attention heads; use a decoder-only language model.")
+
+
 def check(config: AgentConfig) -> list[str]:
     """What was found, a line each. UserError when the set does not fit the model, the direction or the prompt."""
     mt, direction = config.mt, f"{config.source_lang}-{config.target_lang}"
     path = headset.head_set_path(mt.head_set, config.source_lang, config.target_lang)
     heads = headset.load(path)
-    text = model_config(mt).get_text_config()
+    refuse(of_model := model_config(mt), mt.model)
+    text = of_model.get_text_config()
     layout = PromptLayout(tokenizer(mt), mt.prompt, config.source_lang, config.target_lang)
     if heads.direction != direction:
         raise UserError(f"Head set {path} is for {heads.direction}, not {direction}; give one for it.")

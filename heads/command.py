@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import resource
+import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.errors import UserError
 
@@ -97,16 +100,22 @@ def add_corpus(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="evaluation texts: pairs with one of their sentences are left out (default: the demo talks)",
     )
-    parser.add_argument("--max-pairs", type=int, default=400, metavar="N", help="pairs scored (default: 400)")
+    parser.add_argument("--max-pairs", type=_positive, default=400, metavar="N", help="pairs scored (default: 400)")
     parser.add_argument(
         "--select",
         choices=("any", "top", "greedy"),
         default="any",
         help="heads read together: the best ones (top), chosen for their mean row (greedy), or whichever scores better",
     )
-    parser.add_argument("--context", action="store_true", help="put the line before in front of every second pair")
-    parser.add_argument("--batch", type=int, default=8, metavar="N", help="pairs a forward pass (default: 8)")
+    parser.add_argument("--context", action="store_true", help="join about half of the pairs with the next line")
+    parser.add_argument("--batch", type=_positive, default=8, metavar="N", help="pairs a forward pass (default: 8)")
     parser.add_argument("--work", type=Path, metavar="DIR", help="folder for rows, to go on after an interruption")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not '{text}'")
+    return int(text)
 
 
 def configuration(args: argparse.Namespace) -> AgentConfig:
@@ -130,19 +139,34 @@ def run_calibrate(args: argparse.Namespace) -> int:
     """Align, score, choose, write."""
     from rich.console import Console
 
-    from heads import headset, show
+    from heads import check, headset, show
     from heads.calibrate import calibrate
     from heads.text import load_subject, prepare
 
     config = configuration(args)
+    headset.check_writable(args.output)
+    check.refuse(check.model_config(config.mt), config.mt.model)
     console = Console()
     prepared = prepare(args, config.source_lang, config.target_lang, console)
     subject = load_subject(config)
+    started = time.perf_counter()
     done = calibrate(subject, prepared.pairs, prepared.provenance, args.batch, args.work, args.select)
     headset.save(args.output, done.head_set)
     show.show(done.head_set, 8, console)
+    console.print(cost(len(prepared.pairs), time.perf_counter() - started, subject.model))
     console.print(f"Written: {args.output}. Use it with --set mt.head_set={args.output}")
     return 0
+
+
+def cost(n_pairs: int, seconds: float, model: Any) -> str:
+    """Time and peak memory of a calibration, for people who plan a larger one."""
+    import torch
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    memory = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit:.0f} MiB"
+    if model.device.type == "cuda":
+        memory += f", {torch.cuda.max_memory_allocated(model.device) / 2**20:.0f} MiB on the GPU"
+    return f"{n_pairs} pairs, rows and choice of heads: {seconds:.0f} s; peak memory {memory}."
 
 
 def run_show(args: argparse.Namespace) -> int:

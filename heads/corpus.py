@@ -22,6 +22,7 @@ CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _CJK = re.compile(f"[{CJK}]")
 _PIECE = re.compile(rf"[{CJK}]|[^\W_{CJK}]+")
 _UNIT = re.compile(rf"[{CJK}]|[^\s{CJK}]+")
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])")
 Span = tuple[int, int]
 
 MIN_WORDS, MAX_WORDS = 3, 60
@@ -30,6 +31,8 @@ MAX_LENGTH_RATIO = 2.2
 """How far the ratio of the two lengths may lie from the corpus's median ratio, as a factor."""
 MIN_LETTERS = 0.5
 """Share of letters among the characters that are not white space."""
+MIN_SENTENCE_LETTERS = 12
+"""A shorter sentence inside a line ("Thank you.") says nothing about where the line is from."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,12 @@ def read_lines(path: Path) -> list[str]:
     return [" ".join(line.split()) for line in text.removesuffix("\n").split("\n")] if text else []
 
 
+def sentences(text: str) -> set[str]:
+    """A line and the sentences in it, `normalised`; of the latter those long enough to be known again."""
+    parts = {normalised(part) for part in _SENTENCE_END.split(text)}
+    return {normalised(text), *(part for part in parts if len(part) >= MIN_SENTENCE_LETTERS)} - {""}
+
+
 def normalised(text: str) -> str:
     """Letters and digits only, lower case: what two spellings of a sentence share."""
     return "".join(re.findall(r"[^\W_]+", text.casefold()))
@@ -143,8 +152,8 @@ def normalised(text: str) -> str:
 def read_corpus(source: Path, target: Path, target_lang: str, held_out: Iterable[str] = ()) -> Corpus:
     """Read and filter two parallel files.
 
-    ``held_out``: sentences of evaluation sets, in either language; pairs with one of them are left out under the reason
-    ``in the evaluation data``. UserError for missing files, wrong encoding, unequal lengths or nothing usable.
+    ``held_out``: lines of evaluation sets, in either language; pairs with a sentence of theirs are left out under the
+    reason ``in the evaluation data``. UserError for missing files, wrong encoding, unequal lengths or nothing usable.
     """
     sources, targets = read_lines(source), read_lines(target)
     if len(sources) != len(targets):
@@ -153,7 +162,7 @@ def read_corpus(source: Path, target: Path, target_lang: str, held_out: Iterable
             "of the other."
         )
     pairs = [SentencePair(n, s, t) for n, (s, t) in enumerate(zip(sources, targets, strict=True), 1)]
-    kept, left_out = _filter(pairs, target_lang, {normalised(text) for text in held_out} - {""})
+    kept, left_out = _filter(pairs, target_lang, set().union(*map(sentences, held_out)))
     if not kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common()) or "the files are empty"
         raise UserError(f"{source} and {target} hold no usable sentence pair ({reasons}).")
@@ -171,7 +180,7 @@ def _filter(
     for pair in pairs:
         reason = _unusable(pair, target_lang, usual)
         key = normalised(pair.source)
-        if not reason and (key in held_out or normalised(pair.target) in held_out):
+        if not reason and held_out and not held_out.isdisjoint(sentences(pair.source) | sentences(pair.target)):
             reason = OVERLAP
         elif not reason and key in seen:
             reason = "repeated"

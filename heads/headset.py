@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -122,11 +123,24 @@ def load(path: Path) -> HeadSet:
         missing = set(loaded.selected) - {scored.head for scored in loaded.scores[loaded.convention]}
         if missing:
             raise UserError(f"Head set {path} selects heads that it does not score: {sorted(missing)}.")
+        _check_scores(loaded, path)
         if loaded.k < 1 or not loaded.scores[loaded.convention]:
             raise UserError(f"Head set {path} lists no heads for its convention '{loaded.convention}'.")
+        if not loaded.select().weights.any():
+            raise UserError(f"Head set {path} selects heads without any score; their mean row would be empty.")
         return loaded
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is not a head set ({error!r}); make one with alignatt heads calibrate.") from error
+
+
+def _check_scores(loaded: HeadSet, path: Path) -> None:
+    for convention, ranked in loaded.scores.items():
+        if convention not in ("own", "predicting"):
+            raise UserError(f"Head set {path} has '{convention}' rows; rows are 'own' or 'predicting'.")
+        if len({scored.head for scored in ranked}) < len(ranked):
+            raise UserError(f"Head set {path} lists a head twice under '{convention}'.")
+        if not all(0.0 <= scored.score <= 1.0 for scored in ranked):
+            raise UserError(f"Head set {path} has scores outside 0 to 1 under '{convention}'.")
 
 
 def _scored(row: Sequence[float]) -> ScoredHead:
@@ -171,6 +185,13 @@ def save(path: Path, heads: HeadSet) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text + "\n", encoding="utf-8")
     partial.rename(path)
+
+
+def check_writable(path: Path) -> None:
+    """UserError when a file cannot be written at ``path``: known before the work, not after it."""
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if path.is_dir() or (existing != path and not existing.is_dir()) or not os.access(existing, os.W_OK):
+        raise UserError(f"Cannot write {path}: name a file in a folder that you may write to.")
 
 
 def check_fits(heads: HeadSet, n_layers: int, n_heads: int, layout: str, where: str) -> list[str]:

@@ -29,9 +29,6 @@ from heads.calibrate import Subject
 from heads.capture import ROW_SCALE, BatchCapture
 from heads.score import AlignedPair, Forced, all_heads, force
 
-ATTENTION_LAYERS = ("full_attention", "sliding_attention", "chunked_attention")
-STATE_SPACE_KEYS = ("state_size", "ssm_state_size", "ssm_cfg", "mamba_d_state", "attn_layer_period", "rescale_every")
-"""Keys that only configurations with recurrent layers have."""
 MAX_DIFFERENCE = {"float32": 1e-3, "float64": 1e-3}
 """Largest difference of a weight between captured and eager rows; half precision is judged by `MIN_SAME_PEAK` alone."""
 MIN_SAME_PEAK = 0.9
@@ -46,30 +43,6 @@ class Parity:
 
     max_difference: float
     same_peak: float
-
-
-def refuse(config: Any, name: str) -> None:
-    """UserError when the attention of this architecture cannot be read, with the reason. ``config``: Transformers'."""
-    if getattr(config, "is_encoder_decoder", False):
-        raise UserError(
-            f"{name} ({config.model_type}) is an encoder-decoder: its source is not in the decoder's own attention. "
-            "Use a decoder-only model."
-        )
-    text = config.get_text_config()
-    kinds = set(getattr(text, "layer_types", None) or ()) - set(ATTENTION_LAYERS)
-    if kinds or any(getattr(text, key, None) is not None for key in STATE_SPACE_KEYS):
-        what = ", ".join(sorted(kinds)) or "state-space layers"
-        raise UserError(
-            f"{name} ({config.model_type}) has layers without attention rows ({what}). Use a model whose layers "
-            "are all softmax attention."
-        )
-    if getattr(text, "kv_lora_rank", None):
-        raise UserError(
-            f"{name} ({config.model_type}) uses multi-head latent attention (MLA), whose keys are compressed: its rows "
-            "cannot be read on the fast engine. Use a model with plain or grouped-query attention."
-        )
-    if not getattr(text, "num_attention_heads", None) or not getattr(text, "num_hidden_layers", None):
-        raise UserError(f"{name} ({config.model_type}) names no attention heads; use a decoder-only language model.")
 
 
 def fit_layout(tokenizer: Any, config: AgentConfig) -> tuple[PromptConfig, PromptLayout]:
@@ -152,7 +125,7 @@ def admit(config: AgentConfig) -> AgentConfig:
     Reads configuration and tokenizer only.
     """
     mt = dataclasses.replace(config.mt, model=portable(config.mt.model))
-    refuse(check.model_config(mt), config.mt.model)
+    check.refuse(check.model_config(mt), config.mt.model)
     prompt, _ = fit_layout(check.tokenizer(mt), config)
     if prompt.template:
         prompt = dataclasses.replace(prompt, template=str(resolve(prompt.template).resolve()))

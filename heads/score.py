@@ -11,7 +11,6 @@ well the distance between the peak and the end of the source tells units that ar
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +52,10 @@ class PairRows:
     """One pair run through the model; tokens are those of aligned units.
 
     ``peaks`` int16 and ``inside`` bool ``[conventions, heads, tokens]``, ``rows`` float16 ``[conventions, heads,
-    tokens, source tokens]`` (see `heads.capture.Reduced`; conventions as in `CONVENTIONS`). ``word_of_token`` int64
-    ``[source tokens]``, ``aligned`` bool ``[tokens, source words]``, ``first`` bool ``[tokens]``: whether the token
-    starts its unit. ``n_heard``: source words shown; an aligned word beyond them has not been heard.
+    units, source tokens]``: those of the tokens that start a unit (see `heads.capture.Reduced`; conventions as in
+    `CONVENTIONS`). ``word_of_token`` int64 ``[source tokens]``, ``aligned`` bool ``[tokens, source words]``, ``first``
+    bool ``[tokens]``: whether the token starts its unit. ``n_heard``: source words shown; an aligned word beyond them
+    has not been heard.
     """
 
     peaks: npt.NDArray[np.int16]
@@ -101,9 +101,8 @@ class Forced:
         def split(array: Any) -> Any:
             return np.stack([array[:, :n], array[:, n:]])
 
-        return PairRows(
-            split(peaks), split(inside), split(rows), self.word_of_token, self.aligned, self.first, self.n_heard
-        )
+        starts = split(rows)[:, :, self.first]
+        return PairRows(split(peaks), split(inside), starts, self.word_of_token, self.aligned, self.first, self.n_heard)
 
 
 def force(tokenizer: Any, layout: PromptLayout, pair: AlignedPair) -> Forced | None:
@@ -114,11 +113,15 @@ def force(tokenizer: Any, layout: PromptLayout, pair: AlignedPair) -> Forced | N
     tokens: list[int] = []
     sources: list[frozenset[int]] = []
     first: list[bool] = []
+    started: set[int] = set()
     n_unheard = 0
     for token, (begin, end) in enumerate(encoded["offset_mapping"]):
         inside = [i for i, (a, b) in enumerate(pair.spans) if begin < b and end > a]
         linked = frozenset[int]().union(*(pair.sources[i] for i in inside))
-        starts = any(begin <= pair.spans[i][0] < end for i in inside)
+        # Of several tokens that spell one character, the first starts the unit, as in `agent.mt.units`.
+        starting = {i for i in inside if begin <= pair.spans[i][0] < end} - started
+        started |= starting
+        starts = bool(starting)
         if not linked:
             continue
         if starts and max(linked) >= n_heard:
@@ -178,11 +181,13 @@ class RowStore:
 
     def __init__(self, folder: Path, signature: str) -> None:
         self.folder = folder
-        marker = folder / "signature.json"
-        if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) != signature:
+        marker = folder / "signature"
+        if marker.is_file() and marker.read_text(encoding="utf-8") != signature:
             raise UserError(f"{folder} holds rows of another calibration; remove it or name another folder.")
         folder.mkdir(parents=True, exist_ok=True)
-        marker.write_text(json.dumps(signature), encoding="utf-8")
+        partial = folder / "signature.partial"
+        partial.write_text(signature, encoding="utf-8")
+        partial.rename(marker)
 
     def path(self, key: str) -> Path:
         """Where the rows of a pair are kept."""
@@ -195,11 +200,12 @@ class RowStore:
             np.savez(file, **vars(rows))
         partial.rename(self.path(key))
 
-    def read(self, keys: Sequence[str]) -> Iterator[PairRows]:
-        """The rows of the named pairs, one after another."""
+    def read(self, keys: Sequence[str], with_rows: bool = True) -> Iterator[PairRows]:
+        """What is known of the named pairs, one after another; ``rows`` is empty unless they are wanted."""
         for key in keys:
             with np.load(self.path(key)) as arrays:
-                values = dict(arrays)
+                values = {name: arrays[name] for name in arrays.files if with_rows or name != "rows"}
+            values.setdefault("rows", np.zeros((2, 0, 0, 0), dtype=np.float16))
             yield PairRows(**{**values, "n_heard": int(values["n_heard"])})
 
 

@@ -75,7 +75,7 @@ def score_heads(
     """Scores by convention, from whole pairs (``keys``) and pairs cut short (``cut_keys``)."""
     per_pair: dict[RowConvention, list[Floats]] = {c: [] for c in CONVENTIONS}
     published: dict[RowConvention, list[Floats]] = {c: [] for c in CONVENTIONS}
-    for pair in tqdm(store.read(keys), total=len(keys), desc="scores", unit="pair", leave=False):
+    for pair in tqdm(store.read(keys, with_rows=False), total=len(keys), desc="scores", unit="pair", leave=False):
         for convention in CONVENTIONS:
             per_pair[convention].append(pair.hits(convention))
             published[convention].append(pair.hits(convention, published=True))
@@ -93,7 +93,7 @@ def score_heads(
 
 def _unheard(store: RowStore, keys: Sequence[str], n_heads: int) -> dict[RowConvention, Floats]:
     counts = {c: [np.zeros((n_heads, 128), dtype=np.int64) for _ in range(2)] for c in CONVENTIONS}
-    for pair in store.read(keys):
+    for pair in store.read(keys, with_rows=False):
         for which, convention in enumerate(CONVENTIONS):
             for total, added in zip(
                 counts[convention], count_distances(pair.word_of_token[pair.peaks[which]], pair), strict=True
@@ -132,7 +132,7 @@ class MeanRows:
         rows, pairs = [], []
         which = CONVENTIONS.index(convention)
         for pair in store.read(keys):
-            rows.append(pair.rows[which][np.ix_(np.asarray(heads), np.flatnonzero(pair.first))].astype(np.float32))
+            rows.append(pair.rows[which][np.asarray(heads)].astype(np.float32))
             pairs.append(
                 PairRows(
                     pair.peaks[:, :0],

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import random
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -92,9 +94,23 @@ def _links(args: argparse.Namespace, read: corpus.Corpus) -> tuple[list[align.Li
         server = endpoint.Endpoint(args.aligner_url, args.aligner_model)
         how = {"name": f"endpoint, {args.aligner_model}", "segmenter": args.segmenter or "characters in CJK"}
         return endpoint.align(server, read.pairs, segment, kept), {"aligner": how}
-    found = align.eflomal(read.pairs, segment, args.symmetrise)
+    found = _by_eflomal(args, read, segment)
     how = {"name": "eflomal", "symmetrisation": args.symmetrise, "segmenter": args.segmenter or "characters in CJK"}
     return found, {"aligner": how, "tools": {"eflomal": align.eflomal_version()}}
+
+
+def _by_eflomal(
+    args: argparse.Namespace, read: corpus.Corpus, segment: Callable[[str], Sequence[str]] | None
+) -> list[align.Links]:
+    """eflomal's links; with ``--work`` those of the interrupted run, since no two runs of eflomal are the same."""
+    if not args.work:
+        return align.eflomal(read.pairs, segment, args.symmetrise)
+    n_lines = len(read.pairs) + read.left_out.total()
+    asked = repr((read.hashes, [pair.number for pair in read.pairs], args.symmetrise, args.segmenter))
+    kept: Path = args.work / f"eflomal-{corpus.digest(asked.encode())}.json"
+    if not kept.is_file():
+        align.keep_links(kept, read.pairs, align.eflomal(read.pairs, segment, args.symmetrise), n_lines)
+    return align.given(kept, read.pairs, n_lines)
 
 
 def _report(console: Console, read: corpus.Corpus, left_out: Counter[str], how: dict[str, Any]) -> None:
@@ -108,13 +124,19 @@ def _report(console: Console, read: corpus.Corpus, left_out: Counter[str], how: 
 
 
 def with_context(numbered: Sequence[tuple[int, AlignedPair]], target_lang: str) -> list[AlignedPair]:
-    """Every second pair gets the line before it in front, as a stream keeps the finished sentence in its prompt."""
+    """About half of the pairs become one with the next line, as a stream keeps the finished sentence in its prompt.
+
+    Every line is used once: two pairs that share one would not be independent. Which are joined is random (a fixed
+    seed), because pairs are later taken at regular distances.
+    """
+    rng = random.Random(0)
     result: list[AlignedPair] = []
-    previous: tuple[int, AlignedPair] | None = None
-    for place, (number, pair) in enumerate(numbered):
-        join = place % 2 and previous is not None and previous[0] == number - 1
-        result.append(joined(previous[1], pair, target_lang) if join and previous else pair)
-        previous = (number, pair)
+    rest = list(reversed(numbered))
+    while rest:
+        number, pair = rest.pop()
+        if rest and rest[-1][0] == number + 1 and rng.random() < 0.5:
+            pair = joined(pair, rest.pop()[1], target_lang)
+        result.append(pair)
     return result
 
 
@@ -132,8 +154,6 @@ def joined(first: AlignedPair, second: AlignedPair, target_lang: str) -> Aligned
 
 def spread(pairs: Sequence[T], most: int) -> list[T]:
     """At most ``most`` pairs, evenly from the whole corpus."""
-    if most < 1:
-        raise UserError("--max-pairs must be at least 1.")
     if len(pairs) <= most:
         return list(pairs)
     return [pairs[index * len(pairs) // most] for index in range(most)]
@@ -145,4 +165,5 @@ def load_subject(config: AgentConfig) -> Subject:
     model, tokenizer = load_model(config.mt)
     layout = PromptLayout(tokenizer, config.mt.prompt, config.source_lang, config.target_lang)
     direction = f"{config.source_lang}-{config.target_lang}"
-    return Subject(model, tokenizer, layout, config.mt.model, direction, config.mt.revision)
+    revision = config.mt.revision or getattr(model.config, "_commit_hash", None) or ""
+    return Subject(model, tokenizer, layout, config.mt.model, direction, revision)

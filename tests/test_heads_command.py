@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import re
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny import save_model
@@ -13,9 +15,16 @@ from tiny import save_model
 from agent.cli import alignatt
 from agent.paths import PROJECT
 from demo.calibrate import write_corpus
+from heads.align import PROGRAM
 from heads.headset import SETS, load, save
+from heads.score import AlignedPair, run_batch
+from heads.text import with_context
 
 pytestmark = pytest.mark.usefixtures("wide")
+needs_eflomal = pytest.mark.skipif(
+    not (Path(sys.executable).parent / PROGRAM).is_file() and shutil.which(PROGRAM) is None,
+    reason="eflomal is not installed (extra heads)",
+)
 
 
 @pytest.fixture
@@ -45,6 +54,68 @@ def test_calibrating_on_given_alignments_finds_the_shipped_heads(
     assert "40 lines" not in capsys.readouterr().err
     assert alignatt(["heads", "check", "--tgt-lang", "de", "--set", f"mt.head_set={out}"]) == 0
     assert "6 layers of 4 heads, en-de" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@needs_eflomal
+def test_an_interrupted_calibration_goes_on_with_the_same_alignments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_corpus(tmp_path, "de", 12, seed=5)
+    corpus = [str(tmp_path / f"en-de.{lang}") for lang in ("en", "de")]
+    command = ["heads", "calibrate", "--corpus", *corpus, "--work", str(tmp_path / "work"), "-o", str(tmp_path / "x")]
+    passes: list[int] = []
+
+    def stops(model: Any, batch: Any, heads: Any) -> Any:
+        if passes:
+            raise KeyboardInterrupt
+        passes.append(len(batch))
+        return run_batch(model, batch, heads)
+
+    monkeypatch.setattr("heads.score.run_batch", stops)
+    assert alignatt(command) == 130
+    assert not (tmp_path / "x").exists()
+    (links,) = (tmp_path / "work").glob("eflomal-*.json")
+    before = links.read_bytes()
+    monkeypatch.setattr("heads.score.run_batch", lambda m, b, h: (passes.append(len(b)), run_batch(m, b, h))[1])
+    assert alignatt(command) == 0
+    assert sum(passes) == 24  # whole pairs and those cut short, none twice
+    assert links.read_bytes() == before
+    assert "12 pairs, rows and choice of heads" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-o", "."], "Cannot write .: name a file"),
+        (["-o", "pyproject.toml/x.json"], "Cannot write pyproject.toml/x.json"),
+        (["-o", "out/x.json", "--batch", "0"], "argument --batch: must be a whole number from 1, not '0'"),
+        (["-o", "out/x.json", "--max-pairs", "-4"], "argument --max-pairs: must be a whole number from 1, not '-4'"),
+    ],
+)
+def test_what_cannot_end_well_is_refused_first(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = alignatt(["heads", "calibrate", "--corpus", "pyproject.toml", "pyproject.toml", *options])
+    except SystemExit as stopped:
+        code = int(stopped.code or 0)
+    assert code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_joined_lines_are_used_once() -> None:
+    pairs = [(n, AlignedPair((f"s{n}",), f"t{n}", ((0, 2),), (frozenset({0}),))) for n in range(1, 10)]
+    pairs += [(n, AlignedPair((f"s{n}",), f"t{n}", ((0, 2),), (frozenset({0}),))) for n in range(20, 400, 2)]
+    joined = with_context(pairs, "de")
+    assert [word for pair in joined for word in pair.words] == [pair.words[0] for _, pair in pairs]
+    lengths = [len(pair.words) for pair in joined]
+    assert set(lengths[:6]) == {1, 2}
+    assert set(lengths[9:]) == {1}  # their neighbours were left out
+    double = next(pair for pair in joined if len(pair.words) == 2)
+    assert double.target == " ".join(word.replace("s", "t") for word in double.words)
+    assert double.spans == ((0, 2), (3, 5))
+    assert double.sources == (frozenset({0}), frozenset({1}))
 
 
 def test_evaluation_sentences_are_left_out_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,6 +80,7 @@ def write(folder: Path, *pairs: tuple[str, str]) -> tuple[Path, Path]:
         (("1234 5678 90 12 34 x", "1234 5678 9012 3 4 y"), "mostly not letters"),
         (("The old teacher repairs the machine.", "Der Lehrer repariert sie, die Maschine"), "repeated"),
         (("We have been to the evaluation", "Wir waren in der Auswertung dabei"), OVERLAP),
+        (("So. We have been there, all of us.", "Also. Wir waren in der Auswertung dabei! Ja."), OVERLAP),
     ],
 )
 def test_what_is_left_out_is_counted(tmp_path: Path, pair: tuple[str, str], reason: str) -> None:

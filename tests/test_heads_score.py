@@ -19,8 +19,9 @@ from agent.errors import UserError
 from agent.mt.attention import IMPLEMENTATION, eager_rows
 from agent.mt.drafter import Head
 from agent.mt.prompt import PromptLayout
-from heads.calibrate import Subject, calibrate
+from heads.calibrate import Subject, calibrate, signature
 from heads.capture import ROW_SCALE
+from heads.headset import load, save
 from heads.score import (
     CONVENTIONS,
     AlignedPair,
@@ -107,7 +108,8 @@ def test_a_padded_batch_equals_the_eager_reference() -> None:
         full = eager_rows(eager, item.ids, heads, (0, len(item.ids)))[:, list(item.wanted.positions)].numpy()
         expected = np.stack(np.split(full, 2, axis=1))
         source = expected[..., start:end]
-        np.testing.assert_allclose(rows.rows.astype(float) / ROW_SCALE, source, rtol=1e-2, atol=1e-4)
+        read = rows.rows.astype(float) / ROW_SCALE
+        np.testing.assert_allclose(read, source[:, :, rows.first], rtol=1e-2, atol=1e-4)
         ordered = np.sort(source, axis=-1)
         clear = ordered[..., -1] - ordered[..., -2] > 1e-4
         np.testing.assert_array_equal(rows.peaks[clear], source.argmax(axis=-1)[clear])
@@ -130,6 +132,20 @@ def test_only_what_the_policy_reads_of_a_cut_source_is_scored() -> None:
     assert force(tokenizer, layout, AlignedPair(("a", "b"), "x", ((0, 1),), (frozenset(),))) is None
 
 
+def test_a_character_of_several_tokens_starts_its_unit_once() -> None:
+    tokenizer = metaspace_tokenizer()
+    layout = PromptLayout(tokenizer, PromptConfig(), "en", "zh")
+    target = "㐂师"  # the first is not in the vocabulary: three byte tokens
+    offsets = tokenizer(target, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    assert sum(begin == 0 for begin, _ in offsets) >= 3
+    pair = AlignedPair(("happy", "teacher"), target, ((0, 1), (1, 2)), (frozenset({0}), frozenset({1})))
+    forced = force(tokenizer, layout, pair)
+    assert forced is not None
+    assert forced.first.sum() == 2
+    assert forced.first[0]
+    assert len(forced.first) == len(offsets) - sum(begin == end for begin, end in offsets)
+
+
 def test_sources_are_cut_inside() -> None:
     pairs = random_pairs()[:1] * 50
     heard = [pair.n_heard for pair in cut_short(pairs)]
@@ -144,8 +160,8 @@ def rows_of(peaks: list[int], aligned: list[set[int]], n_words: int, n_heard: in
     for row, words in enumerate(aligned):
         table[row, list(words)] = True
     shown = n_words if n_heard is None else n_heard
-    rows = np.zeros((2, 1, len(peaks), shown), dtype=np.float16)
-    for token, peak in enumerate(peaks):
+    rows = np.zeros((2, 1, len(peaks) - 1, shown), dtype=np.float16)
+    for token, peak in enumerate(peaks[:-1]):
         rows[:, 0, token, peak] = 100.0
     inside = np.asarray([[[True] * (len(peaks) - 1) + [False]]] * 2)
     first = np.asarray([True] * (len(peaks) - 1) + [False])
@@ -256,6 +272,40 @@ def test_conventions_split_positions_in_order(planted: Subject) -> None:
     assert CONVENTIONS == ("predicting", "own")
     (rows,) = run_batch(planted.model, [forced], [Head(2, 0)])
     assert rows.rows.shape[:3] == (2, 1, n)
+
+
+def test_what_is_not_needed_is_not_read(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, "x")
+    store.write("a", rows_of([0, 1, 2, 3], [{0}, {1}, {2}, {3}], 4))
+    (whole,), (bare,) = store.read(["a"]), store.read(["a"], with_rows=False)
+    assert whole.rows.shape == (2, 1, 3, 4)
+    assert bare.rows.size == 0
+    assert bare.hits("own").tolist() == whole.hits("own").tolist() == [1.0]
+
+
+def test_other_weights_under_the_same_name_are_another_calibration(planted: Subject) -> None:
+    pairs = planted_pairs(10)
+    before = signature(planted, pairs)
+    assert before == signature(planted, planted_pairs(10)) != signature(planted, pairs[1:])
+    weight = planted.model.model.layers[0].mlp.up_proj.weight
+    kept = weight[0, 0].item()
+    with torch.no_grad():
+        weight[0, 0] += 1
+        assert signature(planted, pairs) != before
+        weight[0, 0] = kept
+    assert signature(planted, pairs) == before
+
+
+def test_sources_too_short_to_cut_are_scored_all_the_same(planted: Subject, tmp_path: Path) -> None:
+    pairs = [
+        AlignedPair(pair.words[:3], pair.target, pair.spans, tuple(s & {0, 1, 2} for s in pair.sources))
+        for pair in planted_pairs(30)
+    ]
+    done = calibrate(planted, [pair for pair in pairs if any(pair.sources)], {})
+    assert done.head_set.provenance["mean_row"]["not_heard_auc"] is None
+    save(tmp_path / "set.json", done.head_set)
+    assert "NaN" not in (tmp_path / "set.json").read_text()
+    assert load(tmp_path / "set.json").select() is not None
 
 
 def test_too_few_pairs_are_refused(planted: Subject) -> None:

@@ -95,6 +95,12 @@ VALID: dict[str, Any] = {
         {"convention": "predicting"},
         {"k": 0},
         {"n_layers": None},
+        {"convention": "next", "scores": {"next": [[0, 1, 0.5]]}},
+        {"scores": {"own": [[0, 1, 0.5], [0, 1, 0.4]]}},
+        {"scores": {"own": [[0, 1, 1.5]]}},
+        {"scores": {"own": [[0, 1, float("nan")]]}},
+        {"selected": [[1, 1]]},
+        {"scores": {"own": [[0, 1, 0.0]]}},
     ],
     ids=str,
 )

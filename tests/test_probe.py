@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tiny import CHATML, byte_level_tokenizer, metaspace_tokenizer, random_model
 from transformers import (
     DeepseekV3Config,
     GenerationConfig,
+    GraniteMoeHybridConfig,
     LlamaConfig,
     MambaConfig,
     Qwen3Config,
@@ -109,9 +111,22 @@ def test_other_architectures_are_refused_with_the_reason(
 ) -> None:
     config.save_pretrained(tmp_path)
     with pytest.raises(UserError, match=reason):
-        probe.refuse(check.model_config(agent_config.MtConfig(model=str(tmp_path))), "X")
-    assert alignatt(["probe", str(tmp_path), *corpus(tmp_path), "--output", str(tmp_path / "out")]) == 2
-    assert not (tmp_path / "out").exists()
+        check.refuse(check.model_config(agent_config.MtConfig(model=str(tmp_path))), "X")
+    out = tmp_path / "out"
+    assert alignatt(["probe", str(tmp_path), *corpus(tmp_path), "--output", str(out)]) == 2
+    calibrate = ["heads", "calibrate", "--set", f"mt.model={tmp_path}", "--output", str(out / "x.json")]
+    assert alignatt([*calibrate, *corpus(tmp_path)]) == 2
+    assert alignatt(["heads", "check", "--set", f"mt.model={tmp_path}"]) == 2
+    assert len(re.findall(reason, capsys.readouterr().err)) == 3
+    assert not out.exists()
+
+
+def test_a_hybrid_family_is_judged_by_its_layers(tmp_path: Path) -> None:
+    config = GraniteMoeHybridConfig(num_hidden_layers=2, layer_types=["attention", "attention"], mamba_d_state=16)
+    check.refuse(config, "X")
+    config.layer_types = ["mamba", "attention"]
+    with pytest.raises(UserError, match=r"layers without attention rows \(mamba\)"):
+        check.refuse(config, "X")
 
 
 def test_a_model_without_template_is_told_how_to_give_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
