@@ -12,12 +12,14 @@ class SourceWord:
 
     ``text`` carries case and punctuation where the recogniser gives them. ``start_s`` and ``end_s`` are seconds since
     the beginning of the stream, never of an utterance. ``stability`` counts the hypotheses the word has survived.
+    ``log_prob`` is that of its least likely token, None where the recogniser tells none.
     """
 
     text: str
     start_s: float
     end_s: float
     stability: int = 1
+    log_prob: float | None = None
 
 
 @dataclass(frozen=True)

@@ -84,10 +84,15 @@ def join_punctuation(words: Sequence[SourceWord]) -> tuple[SourceWord, ...]:
 
 def collapse_loops(words: Sequence[SourceWord], max_repeats: int = MAX_REPEATS) -> tuple[SourceWord, ...]:
     """Keep the first round of one to four words that come more than ``max_repeats`` times in a row."""
-    kept = list(words)
+    return tuple(words[index] for index in loop_free([word.text for word in words], max_repeats))
+
+
+def loop_free(texts: Sequence[str], max_repeats: int = MAX_REPEATS) -> list[int]:
+    """Positions of the words that `collapse_loops` keeps."""
+    kept = list(range(len(texts)))
     for period in range(1, 5):
-        keys = [normalize(word.text) for word in kept]
-        result: list[SourceWord] = []
+        keys = [normalize(texts[index]) for index in kept]
+        result: list[int] = []
         position = 0
         while position < len(kept):
             end = position + period
@@ -97,7 +102,7 @@ def collapse_loops(words: Sequence[SourceWord], max_repeats: int = MAX_REPEATS) 
             result += kept[position : position + (period if rounds > max_repeats else 1)]
             position += rounds * period if rounds > max_repeats else 1
         kept = result
-    return tuple(kept)
+    return kept
 
 
 def clamp_times(words: Sequence[SourceWord], low_s: float, now_s: float) -> tuple[SourceWord, ...]:

@@ -169,7 +169,10 @@ def _to_json(hypothesis: Hypothesis) -> dict[str, Any]:
 
 
 def _words_to_json(words: tuple[SourceWord, ...]) -> list[list[str | float | int]]:
-    return [[word.text, word.start_s, word.end_s, word.stability] for word in words]
+    return [
+        [word.text, word.start_s, word.end_s, word.stability, *([] if word.log_prob is None else [word.log_prob])]
+        for word in words
+    ]
 
 
 def _from_json(line: dict[str, Any]) -> Hypothesis:
@@ -181,4 +184,7 @@ def _from_json(line: dict[str, Any]) -> Hypothesis:
 
 
 def _words_from_json(words: list[list[Any]]) -> tuple[SourceWord, ...]:
-    return tuple(SourceWord(str(text), float(start), float(end), int(count)) for text, start, end, count in words)
+    return tuple(
+        SourceWord(str(text), float(start), float(end), int(count), *map(float, log_prob))
+        for text, start, end, count, *log_prob in words
+    )
