@@ -24,16 +24,36 @@ TARGET_LANGUAGES = ("de", "it", "zh")
 
 
 @dataclass(frozen=True)
+class Qwen3Config:
+    """The ``qwen3`` recogniser: Qwen3-ASR (``asr.model``) with its forced aligner."""
+
+    aligner: str = "Qwen/Qwen3-ForcedAligner-0.6B-hf"
+    """Folder or hub id of the model that gives word times."""
+    revision: str = ""
+    """Of the recogniser on the hub."""
+    aligner_revision: str = ""
+    context: str = ""
+    """Words to expect, e.g. names and terms of the talk."""
+    rollback_tokens: int = 0
+    """Take the last transcript of the tail as given but for so many tokens; 0: transcribe the tail afresh."""
+    timeout_s: float = 60.0
+    """A request that takes longer has failed."""
+
+
+@dataclass(frozen=True)
 class AsrConfig:
     """Speech recognition."""
 
-    engine: Literal["sphinx", "replay"] = "sphinx"
+    engine: Literal["sphinx", "replay", "qwen3"] = "sphinx"
     model: str = "demo/asr"
-    """Folder of the recogniser's model; for ``replay`` a recording (folder or file; see ``record_asr``)."""
+    """Folder (qwen3: or hub id) of the recogniser's model; for ``replay`` a recording (see ``record_asr``)."""
     max_live_s: float = 28.0
     """Upper bound of the live tail: when no sentence ends, it is cut at the best pause."""
     sentence_pause_s: float = 0.45
     """A silence of this length ends a sentence (recognisers that give no punctuation)."""
+    hypotheses_to_agree: int = 2
+    """So many successive hypotheses must share a sentence before it is committed (qwen3)."""
+    qwen3: Qwen3Config = field(default_factory=Qwen3Config)
 
 
 @dataclass(frozen=True)
@@ -206,6 +226,9 @@ def validate(config: AgentConfig) -> AgentConfig:
         ("speech_chunk_size", config.speech_chunk_size, 0.02),
         ("asr.max_live_s", config.asr.max_live_s, 2.0),
         ("asr.sentence_pause_s", config.asr.sentence_pause_s, 0.05),
+        ("asr.hypotheses_to_agree", config.asr.hypotheses_to_agree, 1),
+        ("asr.qwen3.rollback_tokens", config.asr.qwen3.rollback_tokens, 0),
+        ("asr.qwen3.timeout_s", config.asr.qwen3.timeout_s, 1.0),
         ("mt.max_draft_tokens", config.mt.max_draft_tokens, 1),
         ("mt.max_final_tokens", config.mt.max_final_tokens, 1),
         ("mt.n_heads", config.mt.n_heads, 0),

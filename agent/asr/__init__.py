@@ -22,6 +22,10 @@ def build_recognizer(config: AgentConfig) -> Recognizer:
 def _engine(config: AgentConfig) -> Recognizer:
     if config.asr.engine == "replay":
         return ReplayRecognizer(resolve(config.asr.model))
+    if config.asr.engine == "qwen3":
+        from agent.asr.qwen3 import build_qwen3  # only here: imports torch
+
+        return build_qwen3(config)
     from agent.asr.sphinx import SphinxRecognizer  # only here: pocketsphinx is not needed for a replay
 
     return SphinxRecognizer(config.asr.model, config.asr.sentence_pause_s, config.asr.max_live_s)

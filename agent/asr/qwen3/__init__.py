@@ -1,0 +1,57 @@
+"""The ``qwen3`` recogniser: Qwen3-ASR with its forced aligner, live. docs/asr.md says how to choose and set it up.
+
+Its models are loaded once per process, however many streams there are.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+
+from agent.asr.contract import SAMPLE_RATE_HZ
+from agent.asr.qwen3.checkpoint import RELEASED, open_checkpoint
+from agent.asr.qwen3.engine import Aligner, Transcriber, Transcription
+from agent.asr.qwen3.prompt import language_name
+from agent.asr.qwen3.words import split_words
+from agent.asr.streaming import StreamingRecognizer
+from agent.asr.voice import VoiceDetector
+from agent.config import AgentConfig, AsrConfig
+from agent.errors import UserError
+
+__all__ = ["build_qwen3"]
+
+_loaded: dict[tuple[AsrConfig, str], tuple[Transcriber, Aligner]] = {}
+_lock = threading.Lock()
+
+
+def build_qwen3(config: AgentConfig) -> StreamingRecognizer:
+    """A recogniser for one stream. UserError when a model is absent, of the wrong kind, or in the wrong layout."""
+    language = language_name(config.source_lang)
+    asr = config.asr
+    if asr.model == AsrConfig().model:
+        raise UserError(f"asr.engine=qwen3 needs its model: set asr.model, e.g. {RELEASED['recogniser']}.")
+    # Streams that differ in nothing that the models know of share them.
+    key = (replace(asr, max_live_s=0.0, hypotheses_to_agree=0, sentence_pause_s=0.0), language)
+    with _lock:
+        if key not in _loaded:
+            _loaded[key] = _load(asr, language)
+        transcriber, aligner = _loaded[key]
+    return StreamingRecognizer(transcriber, aligner, VoiceDetector(), asr.max_live_s, asr.hypotheses_to_agree)
+
+
+def _load(asr: AsrConfig, language: str) -> tuple[Transcriber, Aligner]:
+    ours = asr.qwen3
+    recogniser = open_checkpoint(asr.model, ours.revision, "recogniser", native_only=True)
+    aligner = open_checkpoint(ours.aligner, ours.aligner_revision, "aligner", native_only=True)
+    from agent.asr.qwen3.hf import HFClassifier, HFGenerator
+
+    generator = HFGenerator(recogniser, ours.timeout_s)
+    transcriber = Transcriber(generator, recogniser, language, ours.context, rollback_tokens=ours.rollback_tokens)
+    times = Aligner(HFClassifier(aligner), aligner)
+    # Run once, so that the first chunk costs what others do.
+    silence = np.zeros(SAMPLE_RATE_HZ, np.float32)
+    transcriber.transcribe(silence)
+    times.align(silence, Transcription(split_words("two words"), (None, None), "two words"))
+    return transcriber, times
