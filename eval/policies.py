@@ -63,6 +63,10 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 """Six settings of each policy, from eager to patient: the same number for all."""
 UNITS_PER_WORD = {"de": 1.0, "it": 1.0, "zh": 1.6}
 """Target units (words, Chinese characters) per English word, for wait-k."""
+EQUAL_MS = 25.0
+"""So much later than `alignatt` still counts as equal latency."""
+POINTS = ("low", "low =", "high", "high =")
+"""The best of each policy within a regime; and ``=``, the best of each that is no later than `alignatt` there."""
 
 
 @dataclass(frozen=True)
@@ -208,12 +212,12 @@ def run_cell(
 def behind_alignatt(
     points: Mapping[str, Sequence[tuple[str, str]]], statistics: Mapping[str, RunStatistics]
 ) -> Iterator[dict[str, Any]]:
-    """For each regime, each policy's BLEU and CU-LongYAAL minus those of ``alignatt``, with interval and p-value.
+    """At each point, each policy's BLEU and CU-LongYAAL minus those of ``alignatt``, with interval and p-value.
 
-    ``points``: by setting, the (regime, policy) pairs it was chosen for.
+    ``points``: by setting, the (point, policy) pairs it was chosen for.
     """
-    for regime in REGIME_LIMIT_MS:
-        names = {policy: name for name, chosen in points.items() for r, policy in chosen if r == regime}
+    for point in POINTS:
+        names = {policy: name for name, chosen in points.items() for p, policy in chosen if p == point}
         if "alignatt" not in names:
             continue
         runs = {policy: statistics[name] for policy, name in names.items()}
@@ -221,7 +225,7 @@ def behind_alignatt(
         for policy, differences in comparison.differences.items():
             for metric in ("bleu", "cu_ms"):
                 interval = differences[metric]
-                yield {"regime": regime, "policy": policy, "metric": metric, "by": comparison.unit, **vars(interval)}
+                yield {"point": point, "policy": policy, "metric": metric, "by": comparison.unit, **vars(interval)}
 
 
 def winners(
@@ -237,6 +241,17 @@ def winners(
                 max(within, key=lambda r: r["bleu"]) if within else min(mine, key=lambda r: r["cu_ms"])
             )
     return best
+
+
+def choose(
+    results: Sequence[Mapping[str, Any]], limits_ms: Mapping[str, float]
+) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """`winners` within each regime's limit, and at equal latency: no later than the regime's ``alignatt``."""
+    chosen = winners(results, limits_ms)
+    equal = {f"{r} =": chosen[r, "alignatt"]["cu_ms"] + EQUAL_MS for r in limits_ms if (r, "alignatt") in chosen}
+    at_equal = winners(results, equal)
+    # The same `alignatt` row: a setting a few milliseconds later is not let in for it.
+    return chosen | at_equal | {(point, "alignatt"): chosen[point.split()[0], "alignatt"] for point in equal}
 
 
 def show(rows: Sequence[tuple[str, Mapping[str, Any]]], offline_bleu: float | None) -> None:
@@ -260,7 +275,7 @@ def show_differences(tested: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(column, justify="left" if column in ("point", "policy", "metric") else "right")
     for row in tested:
         interval = f"{row['low']:+.2f} … {row['high']:+.2f}"
-        cells = (row["regime"], row["policy"], row["metric"], f"{row['value']:+.2f}", interval, f"{row['p_value']:.3f}")
+        cells = (row["point"], row["policy"], row["metric"], f"{row['value']:+.2f}", interval, f"{row['p_value']:.3f}")
         table.add_row(*cells)
     Console(width=140).print(table)
 
@@ -282,11 +297,11 @@ def main() -> None:
     points: dict[str, list[tuple[str, str]]] = {}
     cells = grid(arguments.policies, arguments.chunks)
     if arguments.choose:
-        chosen = winners(json.loads(arguments.choose.read_text(encoding="utf-8")), limits)
+        chosen = choose(json.loads(arguments.choose.read_text(encoding="utf-8")), limits)
         cells = [Cell("offline", arguments.chunks[0], {})]
-        for (regime, policy), row in chosen.items():
+        for (point, policy), row in chosen.items():
             cell = Cell(policy, row["chunk_s"], row["keys"])
-            points.setdefault(cell.name, []).append((regime, policy))
+            points.setdefault(cell.name, []).append((point, policy))
             cells += [cell] if cell not in cells else []
     recordings = {c: record(arguments.talks, c, arguments.recordings) for c in sorted({x.chunk_s for x in cells})}
     options = Options(
@@ -304,8 +319,8 @@ def main() -> None:
     offline = next((row["bleu"] for row in results if row["policy"] == "offline"), None)
     rows: list[tuple[str, Mapping[str, Any]]]
     if arguments.choose:
-        rows = [(regime, row) for row in results for regime, _ in points.get(row["name"], [("", "")])]
-        rows.sort(key=lambda item: (("", "low", "high").index(item[0]), -item[1]["bleu"]))
+        rows = [(point, row) for row in results for point, _ in points.get(row["name"], [("", "")])]
+        rows.sort(key=lambda item: (("", *POINTS).index(item[0]), -item[1]["bleu"]))
     else:
         best = winners(results, limits)
         rows = [(regime, best[regime, policy]) for regime, policy in best]

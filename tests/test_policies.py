@@ -65,12 +65,12 @@ def test_a_grid_a_choice_and_a_test(
         "the same input gives the same figures"
     )
     tested = json.loads(chosen.with_suffix(".tests.json").read_text())
-    assert {(row["regime"], row["policy"], row["metric"]) for row in tested} == {
-        (regime, "cut-last", metric) for regime in ("low", "high") for metric in ("bleu", "cu_ms")
+    assert {(row["point"], row["policy"], row["metric"]) for row in tested} == {
+        (point, "cut-last", metric) for point in policies.POINTS for metric in ("bleu", "cu_ms")
     }
     best = policies.winners(rows, {"high": 3900})
     expected = best["high", "cut-last"]["bleu"] - best["high", "alignatt"]["bleu"]
-    value = next(row["value"] for row in tested if (row["regime"], row["metric"]) == ("high", "bleu"))
+    value = next(row["value"] for row in tested if (row["point"], row["metric"]) == ("high", "bleu"))
     assert value == pytest.approx(expected, abs=1e-9)
     assert "paired bootstrap over segments" in capsys.readouterr().out
 
@@ -97,6 +97,23 @@ def test_the_winner_is_the_best_within_the_limit_or_else_the_fastest() -> None:
         ("low", "paper"): 50.0,
         ("high", "wait-k"): 70.0,
         ("high", "paper"): 55.0,
+    }
+
+
+def test_equal_latency_is_the_latency_of_alignatt() -> None:
+    rows = [
+        {"policy": "alignatt", "bleu": 70.0, "cu_ms": 1500},
+        {"policy": "alignatt", "bleu": 71.0, "cu_ms": 1520},
+        {"policy": "cut-last", "bleu": 60.0, "cu_ms": 1510},
+        {"policy": "cut-last", "bleu": 65.0, "cu_ms": 1544},
+        {"policy": "cut-last", "bleu": 69.0, "cu_ms": 1700},
+    ]
+    chosen = policies.choose(rows, {"low": 1900})
+    assert {key: row["bleu"] for key, row in chosen.items()} == {
+        ("low", "alignatt"): 71.0,
+        ("low", "cut-last"): 69.0,
+        ("low =", "alignatt"): 71.0,
+        ("low =", "cut-last"): 65.0,
     }
 
 
