@@ -82,6 +82,12 @@ class MtConfig:
     max_draft_tokens: int = 16
     max_final_tokens: int = 160
     """Upper bound of the final pass; the bound used is min(this, max(32, 3 x source tokens + 24))."""
+    early_stop: bool = True
+    """End a draft where the policy is sure to refuse what comes. Like the next two: less work, the same text."""
+    reuse_drafts: bool = True
+    """Begin a draft with what the last one said beyond the accepted text, as far as the model confirms it."""
+    release_held: bool = True
+    """Judge the last draft again instead of calling the model when only the frontier moved."""
     prompt: PromptConfig = field(default_factory=PromptConfig)
     device: str = "auto"
     dtype: str = "float32"
@@ -170,19 +176,27 @@ def preset_path(name: str) -> Path:
 
 def load(path: Path, overrides: Mapping[str, Any] | None = None) -> AgentConfig:
     """Read a YAML file, apply dotted ``overrides`` (``{"policy.margin_words": 1}``), validate."""
+    tree = read_yaml(path)
+    for key, value in (overrides or {}).items():
+        set_key(tree, key, value)
+    return validate(_build(AgentConfig, tree, ""))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Keys and values of a YAML file, unchecked. UserError when there are none to read."""
     if not path.is_file():
         raise UserError(f"No configuration file {path}: give an existing YAML file or use --preset.")
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if tree is None:
-        tree = {}
+        return {}
     if not isinstance(tree, dict):
         raise UserError(f"{path} must hold keys and values, not a {type(tree).__name__}.")
-    for key, value in (overrides or {}).items():
-        set_key(tree, key, value)
-    return validate(_build(AgentConfig, tree, ""))
+    return tree
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

@@ -81,6 +81,9 @@ class ModelCache:
             target,
             config.mt.max_draft_tokens,
             config.mt.max_final_tokens,
+            config.mt.early_stop,
+            config.mt.reuse_drafts,
+            config.mt.release_held,
         )
 
     def warm_up(self, config: AgentConfig) -> None:
@@ -89,7 +92,7 @@ class ModelCache:
         words = ["the", "first", "words."]
         translator.step(words, (), Frontier(1, 3), "warm-up")
         translator.step(words, (), Frontier(3, 3, finished=True), "warm-up")
-        translator.drafter.forget("warm-up")
+        translator.forget("warm-up")
         if config.asr.engine != "replay":
             recognizer = build_recognizer(config)
             recognizer.reset()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.config import SessionConfig
-from agent.mt.translator import Decision, Translator
+from agent.mt.translator import Decision, Tail, Translator
 from agent.mt.units import CJK_LANGUAGES, sanitise, split_units
 from agent.words import Frontier, Hypothesis, SourceWord
 
@@ -45,7 +45,7 @@ class _Sentence:
     ids: tuple[int, ...] = ()
     shown: str = ""
     n_units: int = 0
-    earlier: tuple[tuple[int, ...], ...] = ()
+    tails: tuple[Tail, ...] = ()
     last_input: tuple[tuple[str, ...], int] | None = None
 
 
@@ -82,7 +82,7 @@ class Session:
 
     def close(self) -> None:
         """Let the engine forget the stream."""
-        self._translator.drafter.forget(self._stream)
+        self._translator.forget(self._stream)
 
     def _draft(self, live: tuple[SourceWord, ...], now_s: float) -> StepRecord:
         words, n_context = self._visible(live)
@@ -119,11 +119,10 @@ class Session:
             self._stream,
             sentence.n_units,
             n_context,
-            sentence.earlier,
+            sentence.tails,
         )
         kept = decision.draft.token_ids[: decision.acceptance.n_tokens]
-        tail = decision.draft.token_ids[decision.acceptance.n_tokens :]
-        self._remember_tail(kept, tail)
+        sentence.tails = decision.tails
         accepted = self._show(context_ids, (*sentence.ids, *kept))
         return StepRecord(
             now_s,
@@ -135,13 +134,6 @@ class Session:
             decision,
             time.perf_counter() - started,
         )
-
-    def _remember_tail(self, kept: tuple[int, ...], tail: tuple[int, ...]) -> None:
-        """Keep what followed the accepted prefix in this draft and in the earlier ones that contain it."""
-        n_earlier = self._translator.policy.n_earlier
-        earlier = self._sentence.earlier
-        comparable = [past[len(kept) :] for past in earlier if past[: len(kept)] == kept]
-        self._sentence.earlier = (tail, *comparable)[:n_earlier]
 
     def _visible(self, live: Sequence[SourceWord]) -> tuple[list[str], int]:
         context = [word for sentence in self._context for word in sentence.words]

@@ -65,7 +65,7 @@ def resolve(options: Options) -> Settings:
     if options.regime and (options.preset or options.config):
         raise UserError("--regime chooses among the presets; leave it out with --preset or --config.")
     overrides = dict(agent_config.parse_assignment(text) for text in options.assignments)
-    tree = _read(options.config) if options.config else {}
+    tree = agent_config.read_yaml(options.config) if options.config else {}
     agent = options.agent or str(tree.get("type") or OUR_AGENT)
     if agent in OUR_NAMES:
         return _ours(agent, options, overrides)
@@ -138,22 +138,6 @@ def _ours(agent: str, options: Options, overrides: dict[str, Any]) -> Settings:
         path = agent_config.preset_path(options.preset or f"{source}{target}-{options.regime or 'low'}")
     config = agent_config.load(path, {**overrides, "type": agent})
     return Settings(agent, agent_config.to_dict(config), True, config.source_lang, config.target_lang)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError(f"No configuration file {path}: give an existing YAML file.")
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if tree is None:
-        tree = {}
-    if not isinstance(tree, dict):
-        raise UserError(f"{path} must hold keys and values, not a {type(tree).__name__}.")
-    return tree
 
 
 def assignments_of(values: Sequence[Sequence[str]] | None) -> tuple[str, ...]:

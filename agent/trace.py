@@ -60,11 +60,14 @@ def _record(record: StepRecord) -> dict[str, Any]:
         "stop_reason": record.stop_reason,
     }
     if record.decision is not None:
-        draft = record.decision.draft
+        draft, work = record.decision.draft, record.decision.work
         line |= {
             "n_drafted_tokens": len(draft.token_ids),
-            "n_forward": draft.n_forward,
-            "n_prefilled": draft.n_prefilled,
+            "n_committed_tokens": record.decision.acceptance.n_tokens,
+            "n_calls": work.n_calls,
+            "n_decoded": work.n_decoded,
+            "n_forward": work.n_forward,
+            "n_prefilled": work.n_prefilled,
             "finish": draft.finish,
             "evidence": [[e.text, e.source_word, round(e.peak, 3)] for e in record.decision.acceptance.evidence],
         }

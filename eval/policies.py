@@ -148,6 +148,8 @@ class Models:
         assert self._drafter is not None
         if not request.heads:
             request = replace(request, heads=self._heads, row_convention=self._convention)
+        # Whole drafts, of which every setting takes what it would have asked for.
+        request = replace(request, guess_ids=(), stop=None)
         key = replace(request, stream="")
         if key not in self._seen:
             self._seen[key] = self._drafter.draft(request)

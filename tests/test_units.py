@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from agent.mt.units import is_open_ended, sanitise, split_units, surface_tokens, token_units
+import pytest
+from tiny import byte_level_tokenizer, metaspace_tokenizer
+
+from agent.mt.units import (
+    is_open_ended,
+    likely_unit_starts,
+    sanitise,
+    split_units,
+    surface_tokens,
+    token_units,
+)
 
 
 def units(text: str, language: str) -> list[str]:
@@ -109,3 +119,15 @@ def test_surface_tokens_break_no_scorer(language: str, text: str, expected: list
 
 def test_sanitise_keeps_the_models_own_surface() -> None:
     assert sanitise("１．５％（Ａ）  b\tc\u2028d\u00a0e\ufffd") == "１．５％（Ａ） b c d e"
+
+
+@pytest.mark.parametrize("tokenizer", [metaspace_tokenizer(), byte_level_tokenizer()])
+def test_tokens_that_likely_start_a_unit(tokenizer: Any) -> None:
+    starts = set(likely_unit_starts(tokenizer))
+    ids = tokenizer("x Der Lehrer, 老师", add_special_tokens=False)["input_ids"]
+    spelled = [tokenizer.decode([ids[0], token])[1:] for token in ids]
+    for token, text in zip(ids, spelled, strict=True):
+        expected = (text[:1] == " " and text.strip(" \ufffd") != "") or text[:1] in ("老", "师")
+        assert (token in starts) == expected, text
+    assert starts.isdisjoint(tokenizer.all_special_ids)
+    assert any(token in starts for token in ids)

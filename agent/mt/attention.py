@@ -34,25 +34,33 @@ class RowCapture:
         self.heads = tuple(heads)
         self.source_span = source_span
         self.n_queries = 1
-        self._order = {head: index for index, head in enumerate(self.heads)}
         self._by_layer: dict[int, list[int]] = {}
         for layer, head in self.heads:
             self._by_layer.setdefault(layer, []).append(head)
-        self._rows: list[dict[Head, torch.Tensor]] = []
+        self._pass: dict[Head, torch.Tensor] = {}
+        self._rows = torch.zeros(len(self.heads), 0, source_span[1] - source_span[0])
 
     def start_pass(self, n_queries: int = 1) -> None:
         """Announce a forward pass of which the last ``n_queries`` positions are wanted; 0 for none."""
+        self._collect()
         self.n_queries = n_queries
-        self._rows.append({})
 
-    @stage("replay")
+    def keep(self, n_rows: int) -> None:
+        """Forget all but the first ``n_rows`` rows."""
+        self._collect()
+        self._rows = self._rows[:, :n_rows]
+
     def rows(self) -> torch.Tensor:
         """float32 ``[heads, rows, source tokens]`` over all passes so far, on the CPU."""
-        width = self.source_span[1] - self.source_span[0]
-        passes = [torch.stack([rows[head] for head in self.heads]) for rows in self._rows if rows]
-        if not passes:
-            return torch.zeros(len(self.heads), 0, width)
-        return torch.cat(passes, dim=1).cpu()
+        self._collect()
+        return self._rows
+
+    @stage("replay")
+    def _collect(self) -> None:
+        if self._pass:
+            rows = torch.stack([self._pass[head] for head in self.heads]).cpu()
+            self._rows = torch.cat([self._rows, rows], dim=1)
+            self._pass = {}
 
     @stage("replay")
     def add(
@@ -78,7 +86,7 @@ class RowCapture:
         )
         start, end = self.source_span
         for head, rows in zip(heads, weights[:, :, start:end], strict=True):
-            self._rows[-1][Head(layer, head)] = rows
+            self._pass[Head(layer, head)] = rows
 
 
 def kv_heads(heads: Sequence[int], n_query_heads: int, n_kv_heads: int) -> list[int]:
@@ -155,7 +163,7 @@ def _sdpa_with_capture(
     capture: Capture | None = getattr(_active, "capture", None)
     if capture is not None:
         capture.add(
-            int(module.layer_idx),  # type: ignore[arg-type]
+            int(vars(module)["layer_idx"]),
             query,
             key,
             attention_mask,

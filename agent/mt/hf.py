@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import transformers
 from safetensors import SafetensorError
@@ -18,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from agent.config import MtConfig
 from agent.errors import UserError
 from agent.mt.attention import IMPLEMENTATION, RowCapture, capturing
-from agent.mt.drafter import Draft, DraftRequest
+from agent.mt.drafter import Draft, DraftRequest, Finish, common_prefix
 from agent.paths import resolve
 from agent.stages import locked, stage
 
@@ -63,45 +64,21 @@ class HFDrafter:
     def _draft(self, request: DraftRequest) -> Draft:
         ids = [*request.prompt_ids, *request.prefix_ids]
         kept = self._reuse(request.stream, ids)
-        n_prefilled = len(ids) - len(kept.ids)
-        own = request.row_convention == "own"
-        capture = RowCapture(request.heads, request.source_span) if request.heads else None
-        tokens: list[int] = []
-        log_probs: list[float] = []
-        finish = "length"
-        with capturing(capture):
+        decoding = _Decoding(request, self._end_ids)
+        new_ids = [*ids[len(kept.ids) :], *decoding.guess]
+        with capturing(decoding.capture):
             with stage("prefill"):
-                logits = self._forward(kept, ids[len(kept.ids) :], capture)
-            while True:
-                token = int(logits.argmax())
-                if token in self._end_ids:
-                    finish = "end_of_turn"
-                    break
-                log_probs.append(float(torch.log_softmax(logits, dim=-1)[token]))
-                tokens.append(token)
-                last = len(tokens) == request.max_new_tokens
-                if last and not (own and capture is not None):
-                    break
-                logits = self._forward(kept, [token], capture)
-                if last:
-                    break
+                logits = self._forward(kept, new_ids, decoding.capture, 1 + len(decoding.guess))
+            while (token := decoding.advance(logits)) is not None:
+                # The first time, this drops what was guessed wrong.
+                self._cut(kept, len(ids) + len(decoding.token_ids) - 1)
+                logits = self._forward(kept, [token], decoding.capture, 1)
         # Only now: a pass that failed half-way leaves a cache that no longer matches its ids.
         if request.stream:
             self._kept[request.stream] = kept
             while len(self._kept) > MAX_KEPT_STREAMS:
                 self._kept.popitem(last=False)
-        n_tokens, width = len(tokens), request.source_span[1] - request.source_span[0]
-        rows = np.zeros((0, n_tokens, width), dtype=np.float32)
-        if capture is not None:
-            rows = capture.rows()[:, own : n_tokens + own].numpy()
-        return Draft(
-            tuple(tokens),
-            "end_of_turn" if finish == "end_of_turn" else "length",
-            rows,
-            np.asarray(log_probs, dtype=np.float32),
-            n_forward=len(kept.ids) - len(ids),
-            n_prefilled=n_prefilled,
-        )
+        return decoding.draft(n_prefilled=len(new_ids))
 
     def _reuse(self, stream: str, ids: list[int]) -> _Kept:
         """The stream's cache cut back to the longest prefix shared with ``ids`` (the last token is always redone)."""
@@ -109,25 +86,90 @@ class HFDrafter:
         if kept is None:
             # A cache without configuration keeps whole layers, also for sliding windows: it can be cut anywhere.
             kept = _Kept([], DynamicCache())
-        shared = 0
-        for a, b in zip(kept.ids, ids[:-1], strict=False):
-            if a != b:
-                break
-            shared += 1
-        if shared < len(kept.ids):
-            kept.cache.crop(shared - len(kept.ids))  # negative: how many positions to drop
-            del kept.ids[shared:]
+        self._cut(kept, common_prefix(kept.ids, ids[:-1]))
         return kept
 
-    def _forward(self, kept: _Kept, ids: list[int], capture: RowCapture | None) -> torch.Tensor:
-        """Run ``ids`` after what ``kept`` holds; float32 logits ``[vocabulary]`` of the last position."""
+    def _cut(self, kept: _Kept, length: int) -> None:
+        if length < len(kept.ids):
+            kept.cache.crop(length - len(kept.ids))  # negative: how many positions to drop
+            del kept.ids[length:]
+
+    def _forward(self, kept: _Kept, ids: list[int], capture: RowCapture | None, n_last: int) -> torch.Tensor:
+        """Run ``ids`` after what ``kept`` holds; float32 logits ``[n_last, vocabulary]`` of the last positions."""
         if capture is not None:
-            capture.start_pass()
+            capture.start_pass(n_last)
         batch = torch.tensor([ids], device=self.model.device)
-        output = self.model(input_ids=batch, past_key_values=kept.cache, use_cache=True, logits_to_keep=1)
+        output = self.model(input_ids=batch, past_key_values=kept.cache, use_cache=True, logits_to_keep=n_last)
         kept.ids.extend(ids)
-        logits: torch.Tensor = output.logits[0, -1].float()
+        logits: torch.Tensor = output.logits[0, -n_last:].float()
         return logits
+
+
+class _Decoding:
+    """One draft in the making: chooses tokens from logits until the draft ends."""
+
+    def __init__(self, request: DraftRequest, end_ids: frozenset[int]) -> None:
+        self.guess = request.guess_ids[: request.max_new_tokens]
+        self.capture = RowCapture(request.heads, request.source_span) if request.heads else None
+        self.token_ids: list[int] = []
+        self._request = request
+        self._end_ids = end_ids
+        self._own = request.row_convention == "own" and self.capture is not None
+        self._log_probs: list[float] = []
+        self._n_passes = 0
+        self._finish: Finish = "length"
+
+    def advance(self, logits: torch.Tensor) -> int | None:
+        """Choose on from a pass's ``logits`` ``[positions, vocabulary]``; those after a wrong guess mean nothing.
+
+        Returns the token to compute next, or None when the draft is complete.
+        """
+        self._n_passes += 1
+        for position in logits:
+            # The own row of a token comes with the pass that computes it.
+            if self._own and self._is_complete():
+                return None
+            token = int(position.argmax())
+            if token in self._end_ids:
+                self._finish = "end_of_turn"
+                return None
+            self.token_ids.append(token)
+            self._log_probs.append(float(torch.log_softmax(position, dim=-1)[token]))
+            if not self._own and self._is_complete():
+                return None
+            if self._n_passes > 1 or token not in self.guess[len(self.token_ids) - 1 : len(self.token_ids)]:
+                break
+        if self.capture is not None:
+            self.capture.keep(len(self.token_ids))
+        return self.token_ids[-1]
+
+    def draft(self, n_prefilled: int) -> Draft:
+        """The complete draft."""
+        return Draft(
+            tuple(self.token_ids),
+            self._finish,
+            self._rows(),
+            np.asarray(self._log_probs, dtype=np.float32),
+            n_forward=self._n_passes - 1,
+            n_prefilled=n_prefilled,
+            n_guessed=common_prefix(self.token_ids, self.guess),
+        )
+
+    def _is_complete(self) -> bool:
+        if not self.token_ids:
+            return False
+        stop = self._request.stop
+        if stop is not None and stop.holds(tuple(self.token_ids), self._rows()):
+            self._finish = "stopped"
+            return True
+        return len(self.token_ids) == self._request.max_new_tokens
+
+    def _rows(self) -> npt.NDArray[np.float32]:
+        n_tokens, (start, end) = len(self.token_ids), self._request.source_span
+        if self.capture is None:
+            return np.zeros((0, n_tokens, end - start), dtype=np.float32)
+        rows: npt.NDArray[np.float32] = self.capture.rows()[:, self._own : n_tokens + self._own].numpy()
+        return rows
 
 
 def load_model(config: MtConfig, attention: str = IMPLEMENTATION) -> tuple[Any, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.config import PolicyConfig
-from agent.mt.drafter import RowConvention
+from agent.mt.drafter import RowConvention, common_prefix
 from agent.mt.units import TokenUnit
 from agent.words import Frontier
 
@@ -94,6 +94,18 @@ class Policy:
     """How many previous draft tails the rule compares with."""
     drafts_unfinished: bool = True
     """False when nothing is ever accepted before the source is finished, so that drafting would be wasted."""
+    is_settled: Callable[[DraftView, Frontier], bool] | None = None
+    """None when only a complete draft tells what is accepted of it (see `settled`)."""
+    word_limit: Callable[[Frontier], int] | None = None
+    """For rules on peaks alone: a unit is refused when the mean row of its first token peaks on this word or later."""
+
+    def settled(self, view: DraftView, frontier: Frontier) -> bool:
+        """Whether nothing the model could write after the tokens of ``view`` changes the acceptance of the draft.
+
+        ``view`` shows a draft that goes on (``closed`` is False, the last unit may grow) and that the rule compares
+        with the same earlier drafts. Exact: where this cannot be known it is False.
+        """
+        return not frontier.finished and self.is_settled is not None and self.is_settled(view, frontier)
 
     def accept(self, view: DraftView, frontier: Frontier) -> Acceptance:
         """The acceptance for this draft; a finished source accepts everything."""
@@ -106,9 +118,21 @@ def build_policy(config: PolicyConfig) -> Policy:
     """The policy a configuration names."""
     rules: dict[str, Policy] = {
         "alignatt": Policy(
-            "alignatt", None, True, lambda v, f: _alignatt(v, f, config), n_earlier=config.confirmations
+            "alignatt",
+            None,
+            True,
+            lambda v, f: _alignatt(v, f, config),
+            n_earlier=config.confirmations,
+            is_settled=lambda v, f: _scan(v, f.n_accessible - config.margin_words)[1] == "frontier",
+            word_limit=lambda f: f.n_accessible - config.margin_words,
         ),
-        "paper": Policy("paper", "own", True, lambda v, f: _paper(v, f, config)),
+        "paper": Policy(
+            "paper",
+            "own",
+            True,
+            lambda v, f: _paper(v, f, config),
+            is_settled=lambda v, f: _refuses(_paper(v, f, config), v),
+        ),
         "local-agreement": Policy(
             "local-agreement",
             None,
@@ -116,7 +140,13 @@ def build_policy(config: PolicyConfig) -> Policy:
             lambda v, f: _local_agreement(v, config.agree - 1),
             n_earlier=config.agree - 1,
         ),
-        "wait-k": Policy("wait-k", None, False, lambda v, f: _wait_k(v, f, config)),
+        "wait-k": Policy(
+            "wait-k",
+            None,
+            False,
+            lambda v, f: _wait_k(v, f, config),
+            is_settled=lambda v, f: _refuses(_wait_k(v, f, config), v),
+        ),
         "cut-last": Policy("cut-last", None, False, lambda v, f: _cut_last(v, config.cut_words)),
         "offline": Policy(
             "offline", None, False, lambda v, f: Acceptance(0, 0, "source-unfinished"), drafts_unfinished=False
@@ -138,18 +168,7 @@ def _alignatt(view: DraftView, frontier: Frontier, config: PolicyConfig) -> Acce
     goes on, the last word is held too, since a sentence's end is what a model invents first. Where units are less than
     words (Chinese characters), the last word is every unit at the end that peaks on the same source word.
     """
-    rows = mean_rows(view)
-    limit = frontier.n_accessible - config.margin_words
-    evidence: list[Evidence] = []
-    passed, reason = len(view.units), "end-of-draft"
-    for index, unit in enumerate(view.units):
-        row = rows[unit.first]
-        peak = int(row.argmax()) if row.size else -1
-        word = int(view.word_of_token[peak]) if row.size else -1
-        evidence.append(Evidence(unit.text, word, float(row[peak]) if row.size else 0.0))
-        if word >= limit or not np.isfinite(row).all() or not row.size:
-            passed, reason = index, "frontier"
-            break
+    passed, reason, evidence = _scan(view, frontier.n_accessible - config.margin_words)
     if reason == "end-of-draft" and view.closed and config.closure_guard and passed:
         last_word = evidence[-1].source_word
         while passed and evidence[passed - 1].source_word == last_word:
@@ -161,13 +180,27 @@ def _alignatt(view: DraftView, frontier: Frontier, config: PolicyConfig) -> Acce
     return _whole_units(view, passed, reason, tuple(evidence))
 
 
+def _scan(view: DraftView, limit: int) -> tuple[int, StopReason, list[Evidence]]:
+    """Units before the first whose first token's mean row peaks on source word ``limit`` or later, and their peaks."""
+    rows = mean_rows(view)
+    evidence: list[Evidence] = []
+    for index, unit in enumerate(view.units):
+        row = rows[unit.first]
+        peak = int(row.argmax()) if row.size else -1
+        word = int(view.word_of_token[peak]) if row.size else -1
+        evidence.append(Evidence(unit.text, word, float(row[peak]) if row.size else 0.0))
+        if word >= limit or not np.isfinite(row).all() or not row.size:
+            return index, "frontier", evidence
+    return len(view.units), "end-of-draft", evidence
+
+
 def _paper(view: DraftView, frontier: Frontier, config: PolicyConfig) -> Acceptance:
     """Published rules 5-7 on every token: filtered peak before the frontier, strong enough, enough accessible mass."""
     rows = view.rows
     filtered = median_filter(welford_z(rows) if config.z_score else rows, config.median_width).mean(axis=0)
     mean = rows.mean(axis=0)
     n_accessible = int((view.word_of_token < frontier.n_accessible).sum())
-    reason = "end-of-draft"
+    reason: StopReason = "end-of-draft"
     n_tokens = len(view.token_ids)
     for token in range(n_tokens):
         peak = int(filtered[token].argmax()) if filtered.shape[1] else n_accessible + config.margin_tokens
@@ -219,7 +252,7 @@ def _n_shared_units(view: DraftView, n_earlier: int) -> int:
         return len(view.units)
     if len(view.earlier) < n_earlier:
         return 0
-    shared = min(_common_prefix(view.token_ids, tail) for tail in view.earlier[:n_earlier])
+    shared = min(common_prefix(view.token_ids, tail) for tail in view.earlier[:n_earlier])
     passed = 0
     for unit in view.units:
         # Equal tokens are not yet an equal word: the other draft may go on with a suffix.
@@ -243,9 +276,7 @@ def _cut_last(view: DraftView, cut_words: int) -> Acceptance:
     return _whole_units(view, passed, "cut" if passed < len(view.units) else "end-of-draft")
 
 
-def _whole_units(
-    view: DraftView, passed: int, reason: StopReason | str, evidence: tuple[Evidence, ...] = ()
-) -> Acceptance:
+def _whole_units(view: DraftView, passed: int, reason: StopReason, evidence: tuple[Evidence, ...] = ()) -> Acceptance:
     """Accept the first ``passed`` units, rounded back so that only finished units on token boundaries are kept."""
     units: Sequence[TokenUnit] = view.units
     if passed and not units[passed - 1].complete:
@@ -257,13 +288,11 @@ def _whole_units(
     n_tokens = units[passed - 1].end if passed else 0
     if passed and passed == len(units):
         n_tokens = len(view.token_ids)
-    return Acceptance(n_tokens, passed, reason, evidence)  # type: ignore[arg-type]
+    return Acceptance(n_tokens, passed, reason, evidence)
 
 
-def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    length = 0
-    for x, y in zip(a, b, strict=False):
-        if x != y:
-            break
-        length += 1
-    return length
+def _refuses(acceptance: Acceptance, view: DraftView) -> bool:
+    """Whether the rule refuses a unit of a draft that goes on, and the last token shows where that unit begins."""
+    reached = bool(view.units) and view.units[-1].end == len(view.token_ids)
+    stopped = acceptance.stop_reason not in ("end-of-draft", "incomplete-word")
+    return stopped and reached and acceptance.n_units < len(view.units)

@@ -10,6 +10,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 CJK_LANGUAGES = frozenset({"zh", "ja"})
 _CJK = "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
@@ -19,6 +20,7 @@ _CJK_UNIT = re.compile(
     rf"[{_OPENING}]*(?:[{_CJK}]|[^\s{_CJK}{_OPENING}\W]+(?:[.,:'’/+\-_%&@][^\W{_CJK}]+)*)?[^\s\w{_OPENING}]*"
 )
 _WORD_UNIT = re.compile(r"\S+")
+_LIKELY_START = re.compile(rf"\s+[^\s\ufffd]|[{_CJK}]")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,21 @@ def token_units(ends: Sequence[int], text: str, language: str, closed: bool = Fa
         complete = not last or closed or not is_open_ended(text, language)
         units.append(TokenUnit(first, end, text[span.start : span.end], complete))
     return units
+
+
+def likely_unit_starts(tokenizer: Any) -> list[int]:
+    """Tokens that start a unit nearly wherever they stand: after a space, or with a CJK character.
+
+    For an engine that looks for the end of a draft where it knows tokens only as numbers (`agent.mt.drafter.StopRule`).
+    """
+    (anchor,) = tokenizer("x", add_special_tokens=False)["input_ids"][-1:]
+    n_before = len(tokenizer.decode([anchor]))
+    texts = tokenizer.batch_decode(
+        [[anchor, token] for token in range(len(tokenizer))],
+        skip_special_tokens=True,
+        clean_up_tokenization_spaces=False,
+    )
+    return [token for token, text in enumerate(texts) if _LIKELY_START.match(text[n_before:])]
 
 
 def surface_tokens(text: str, language: str) -> list[str]:
