@@ -38,7 +38,7 @@ PRESET_SUFFIX := -$(PROFILE)
 PICK =
 endif
 
-.PHONY: help setup vllm demo report lint test comet-env clean $(EVALS) calibrate-ende calibrate-enit calibrate-enzh
+.PHONY: help setup vllm demo report bench lint test comet-env clean $(EVALS) calibrate-ende calibrate-enit calibrate-enzh
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-zA-Z].*:.*## / { printf "%-24s %s\n", $$1, $$2 }' Makefile
@@ -117,6 +117,9 @@ REPORTED = $(foreach pair,ende enit enzh,$(foreach regime,low high,$(patsubst %/
 report: $(STAMP) ## one HTML page about all evaluated runs, with a replay of every talk
 	@[ -n "$(strip $(REPORTED))" ] || { echo "Nothing has been evaluated in $(OUT): make demo, or make eval-…, first." >&2; exit 2; }
 	@$(BIN)/alignatt report $(REPORTED) -o $(OUT)/report.html
+
+bench: $(STAMP) ## what attention rows and drafts cost: tables and figures into docs/benchmarks (PARTS="…" for some)
+	$(BIN)/python -m eval.bench $(PARTS)
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .

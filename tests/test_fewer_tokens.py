@@ -16,7 +16,7 @@ from test_policy import view
 from test_session import UPPER, committed, live, make, run, said
 from tiny import gemma4_config, metaspace_tokenizer, random_model
 
-from agent.config import PolicyConfig, PromptConfig, SessionConfig, load, preset_path
+from agent.config import PolicyConfig, PromptConfig, SessionConfig, preset_path
 from agent.models import ModelCache
 from agent.mt.attention import IMPLEMENTATION
 from agent.mt.drafter import Draft, DraftRequest, Head, StopRule
@@ -26,6 +26,7 @@ from agent.mt.prompt import PromptLayout
 from agent.mt.translator import Translator
 from agent.session import Session
 from agent.words import Frontier, Hypothesis, SourceWord
+from eval.bench.fewer_tokens import translate, with_setting
 from heads.headset import Selection
 
 SWITCHES = ("early_stop", "reuse_drafts", "release_held")
@@ -263,17 +264,12 @@ def test_no_switch_changes_what_is_said(policy: PolicyConfig, language: str) -> 
 @pytest.mark.parametrize("preset", ["ende-low", "enit-low", "enzh-low", "enzh-high"])
 def test_the_embedded_model_says_the_same_and_decodes_less(preset: str, models: ModelCache) -> None:
     sentences = (preset_path(preset).parents[2] / "demo/talks/ref.en.txt").read_text(encoding="utf-8").splitlines()[:5]
-    texts, n_decoded = {}, {}
-    for switches in (NONE, ALL):
-        values = dict(zip((f"mt.{name}" for name in SWITCHES), switches, strict=True))
-        config = load(preset_path(preset), {**values, "asr.engine": "replay"})
-        session = Session(models.translator(config, "en", config.target_lang), config.session, preset)
-        records = [record for step in spoken(sentences) for record in session.step(step)]
-        texts[switches] = [record.accepted for record in records]
-        n_decoded[switches] = sum(r.decision.work.n_decoded for r in records if r.decision)
-        session.close()
-    assert texts[ALL] == texts[NONE]
-    assert n_decoded[ALL] < 0.75 * n_decoded[NONE]
+    plain, less = (
+        translate(with_setting(preset, name), models, {preset: spoken(sentences)})
+        for name in ("plain drafts", "all three")
+    )
+    assert less.texts == plain.texts
+    assert less.n_decoded < 0.75 * plain.n_decoded
 
 
 @pytest.fixture(scope="module")
