@@ -17,10 +17,10 @@ from eval.policies import record
 
 SETTINGS: dict[str, tuple[bool, bool, bool]] = {
     "plain drafts": (False, False, False),
+    "all three": (True, True, True),
     "early stop": (True, False, False),
     "reuse": (False, True, False),
     "release": (False, False, True),
-    "all three": (True, True, True),
 }
 """Values of the three keys of ``KEYS``."""
 KEYS = ("mt.early_stop", "mt.reuse_drafts", "mt.release_held")
@@ -72,20 +72,34 @@ def translate(config: AgentConfig, models: ModelCache, streams: Mapping[str, Ite
 
 
 def measure(options: Options) -> Result:
-    """Each preset with each setting."""
-    models, rows = ModelCache(), []
-    progress = tqdm(total=len(options.presets) * len(SETTINGS), unit="run", desc="fewer tokens")
+    """Each preset with each setting; presets that differ in nothing are run once."""
+    models, known = ModelCache(), dict[AgentConfig, Spent]()
     spent: dict[str, list[Spent]] = {name: [] for name in SETTINGS}
-    for preset in options.presets:
-        chunk_s = load(preset_path(preset)).speech_chunk_size
-        recorded = record(options.talks, chunk_s, options.recordings)
-        streams = {n: [*(step.hypothesis for step in r.steps), r.final] for n, r in recorded.items()}
+    with tqdm(total=len(options.presets) * len(SETTINGS), unit="run", desc="fewer tokens") as progress:
         for name in SETTINGS:
-            spent[name].append(translate(with_setting(preset, name), models, streams))
-            rows.append(_row(preset, name, spent[name][-1:], spent["plain drafts"][-1:]))
-            progress.update()
-    progress.close()
-    totals = [_row("all", name, runs, spent["plain drafts"]) for name, runs in spent.items()]
+            for preset in options.presets:
+                config = with_setting(preset, name)
+                if config not in known:
+                    known[config] = translate(config, models, _streams(config, options))
+                spent[name].append(known[config])
+                progress.update()
+    return tabulate(spent, options)
+
+
+def _streams(config: AgentConfig, options: Options) -> dict[str, list[Hypothesis]]:
+    recorded = record(options.talks, config.speech_chunk_size, options.recordings)
+    return {name: [*(step.hypothesis for step in talk.steps), talk.final] for name, talk in recorded.items()}
+
+
+def tabulate(spent: Mapping[str, Sequence[Spent]], options: Options) -> Result:
+    """The table of all runs: by setting, one of each preset."""
+    plain = spent["plain drafts"]
+    totals = [_row("all", name, runs, plain) for name, runs in spent.items()]
+    rows = [
+        _row(preset, name, runs[i : i + 1], plain[i : i + 1])
+        for i, preset in enumerate(options.presets)
+        for name, runs in spent.items()
+    ]
     columns = ("preset", "setting", "decoded", "passes", "computed", "calls", "committed tokens", "same text")
     settings = {"talks": [talk.stem for talk in options.talks], "max_draft_tokens": MtConfig().max_draft_tokens}
     return Result("fewer-tokens", "Decoded tokens per committed token", ABOUT, columns, (*totals, *rows), settings)
