@@ -1,4 +1,4 @@
-"""``alignatt score DIR``, ``alignatt compare DIR…`` and ``alignatt report DIR…``."""
+"""``alignatt score DIR``, ``compare DIR…``, ``report DIR…`` and ``sweep SPEC``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     _add_score(subparsers)
     _add_compare(subparsers)
     _add_report(subparsers)
+    _add_sweep(subparsers)
 
 
 def _add_score(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -108,6 +109,32 @@ def _add_report(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     report.set_defaults(run=run_report)
 
 
+def _add_sweep(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sweep = subparsers.add_parser(
+        "sweep",
+        help="many settings on the same recognised words; here, on Ray, or as a Slurm array",
+        description="Do every cell of a specification that has no result yet, then print front and winners.",
+    )
+    sweep.add_argument("spec", type=Path, metavar="YAML", help="specification (docs/sweep.md)")
+    sweep.add_argument("--output", type=Path, metavar="DIR", help="folder for recordings, runs and results")
+    sweep.add_argument("--workers", type=int, default=1, metavar="N", help="cells at once (default: 1)")
+    sweep.add_argument("--gpus-per-cell", type=float, default=0.0, metavar="G", help="GPUs of each cell (default: 0)")
+    sweep.add_argument("--cpus-per-cell", type=float, default=1.0, metavar="C", help="for Ray and Slurm (default: 1)")
+    sweep.add_argument(
+        "--alone",
+        action="store_true",
+        help="each cell has its device to itself: keep CA, RTF; share no drafts (slower)",
+    )
+    sweep.add_argument(
+        "--ray", nargs="?", const="local", default="", metavar="ADDRESS", help="Ray cluster (default: one made here)"
+    )
+    sweep.add_argument("--slurm", action="store_true", help="write job lists and array scripts instead of running")
+    sweep.add_argument(
+        "--sbatch", nargs="+", default=[], metavar="OPTION", help="with --slurm, e.g. --sbatch partition=gpu"
+    )
+    sweep.set_defaults(run=run_sweep)
+
+
 def run_score(args: argparse.Namespace) -> int:
     """Score, print, exit code 0. A missed regime is a result, not an error."""
     from eval import table
@@ -170,4 +197,26 @@ def run_report(args: argparse.Namespace) -> int:
     for remark in remarks:
         print(f"warning: {remark}", file=sys.stderr)
     print(f"{files[0]} ({files[0].stat().st_size / 2**20:.1f} MiB), {len(files) - 1} plot files beside it")
+    return 0
+
+
+def run_sweep(args: argparse.Namespace) -> int:
+    """Run or write the jobs, exit code 0."""
+    from eval.sweep import run, summary
+    from eval.sweep.spec import read_spec
+
+    if args.workers < 1 or args.gpus_per_cell < 0 or args.cpus_per_cell <= 0:
+        raise UserError("--workers wants at least 1, --gpus-per-cell at least 0, --cpus-per-cell more than 0.")
+    if args.alone and args.gpus_per_cell < 1 and (args.workers > 1 or args.ray):
+        raise UserError("--alone wants one cell per device: give --gpus-per-cell 1, or --workers 1 without --ray.")
+    sweep = read_spec(args.spec, args.output)
+    resources = run.Resources(args.workers, args.gpus_per_cell, args.cpus_per_cell, args.ray, args.alone)
+    print(f"{len(sweep.records)} recordings, {len(sweep.cells)} cells, results in {sweep.output / 'results'}")
+    if args.slurm:
+        options = [f"--{option.lstrip('-')}" for option in args.sbatch]
+        for path in run.write_slurm(sweep, resources, options):
+            print(path)
+        return 0
+    print(f"{run.run(sweep, resources)} jobs done, the others were done before")
+    summary.show(sweep, summary.read_results(sweep))
     return 0

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
+from agent import stages, trace
 from agent.asr import build_recognizer
 from agent.asr.contract import SAMPLE_RATE_HZ
 from agent.asr.record import SUFFIX, Recording, read_recording
@@ -33,8 +33,9 @@ from agent.mt.drafter import Draft, Drafter, DraftRequest, Head, RowConvention
 from agent.mt.translator import Translator
 from agent.mt.units import surface_tokens
 from agent.session import Session
+from agent.trace import TraceWriter
 from eval.bootstrap import RunStatistics, compare_runs
-from eval.score import REGIME_LIMIT_MS, Options, score
+from eval.score import REGIME_LIMIT_MS, Options, score, write_atomically
 from eval.segments import read_segments
 
 CHUNKS_S = (0.5, 1.0)
@@ -102,32 +103,35 @@ def grid(policies: Sequence[str], chunks_s: Sequence[float]) -> list[Cell]:
 
 def record(talks: Sequence[Path], chunk_s: float, folder: Path) -> dict[str, Recording]:
     """Recorded hypotheses of each talk at a chunk length, made unless they are in ``folder`` already."""
-    recordings: dict[str, Recording] = {}
-    for talk in talks:
-        kept = folder / f"{talk.stem}-{chunk_s}{SUFFIX}"
-        if not kept.is_file():
-            with tempfile.TemporaryDirectory() as scratch:
-                config = load(preset_path("ende-low"), {"speech_chunk_size": chunk_s, "record_asr": scratch})
-                recognizer = build_recognizer(config)
-                samples = (decode(talk) / 32768.0).astype(np.float32)
-                step = int(chunk_s * SAMPLE_RATE_HZ)
-                for start in range(0, len(samples), step):
-                    recognizer.push(samples[start : start + step])
-                recognizer.flush()
-                recognizer.reset()
-                folder.mkdir(parents=True, exist_ok=True)
-                next(Path(scratch).glob(f"*{SUFFIX}")).replace(kept)
-        recordings[talk.stem] = read_recording(kept)
-    return recordings
+    config = load(preset_path("ende-low"), {"speech_chunk_size": chunk_s})
+    return {talk.stem: record_talk(talk, config, folder / f"{talk.stem}-{chunk_s}{SUFFIX}") for talk in talks}
+
+
+def record_talk(talk: Path, config: AgentConfig, kept: Path) -> Recording:
+    """What the configuration's recogniser hears in a talk, chunk by chunk; made unless the file ``kept`` is there."""
+    if not kept.is_file():
+        with tempfile.TemporaryDirectory() as scratch:
+            recognizer = build_recognizer(replace(config, record_asr=scratch))
+            samples = (decode(talk) / 32768.0).astype(np.float32)
+            step = int(config.speech_chunk_size * SAMPLE_RATE_HZ)
+            for start in range(0, len(samples), step):
+                recognizer.push(samples[start : start + step])
+            recognizer.flush()
+            recognizer.reset()
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(kept, next(Path(scratch).glob(f"*{SUFFIX}")).read_text(encoding="utf-8"))
+    return read_recording(kept)
 
 
 @dataclass
 class Models:
     """Translators of one direction whose drafts are remembered: settings share many sources and accepted prefixes.
 
-    Requests for no rows are asked with the head set's rows, so that they are the same as those of `alignatt`.
+    Requests for no rows are asked with the head set's rows, so that they are the same as those of `alignatt`. Without
+    ``remember`` every draft is computed, as times of computation want it.
     """
 
+    remember: bool = True
     loaded: ModelCache = field(default_factory=ModelCache)
     _seen: dict[DraftRequest, Draft] = field(default_factory=dict)
     _heads: tuple[Head, ...] = ()
@@ -136,6 +140,8 @@ class Models:
 
     def translator(self, config: AgentConfig) -> Translator:
         """The translator of a configuration, drafting through this memory."""
+        if not self.remember:
+            return self.loaded.translator(config, config.source_lang, config.target_lang)
         aligning = replace(config, policy=replace(config.policy, name="alignatt"))
         reference = self.loaded.translator(aligning, config.source_lang, config.target_lang)
         assert reference.selection is not None
@@ -161,8 +167,10 @@ class Models:
             self._drafter.forget(stream)
 
 
-def translate(config: AgentConfig, models: Models, recordings: Mapping[str, Recording]) -> Iterator[dict[str, Any]]:
-    """Lines of a simulstream log: every recorded stream through a session of its own."""
+def translate(
+    config: AgentConfig, models: Models, recordings: Mapping[str, Recording], tracer: TraceWriter | None = None
+) -> Iterator[dict[str, Any]]:
+    """Lines of a simulstream log: every recorded stream through a session of its own. ``tracer`` gets each step."""
     translator = models.translator(config)
     yield {"model_loading_time": 0.0}
     for number, (name, recording) in enumerate(recordings.items()):
@@ -170,16 +178,21 @@ def translate(config: AgentConfig, models: Models, recordings: Mapping[str, Reco
         yield {"id": number, "metadata": {"wav_name": f"{name}.wav"}}
         n_samples = 0
         for index, step in enumerate(recording.steps):
-            started = time.perf_counter()
-            records = session.step(step.hypothesis)
             n_samples += step.n_samples
-            if index == len(recording.steps) - 1:
-                records += session.step(recording.final)
-            text = "".join(record.accepted for record in records)
+            heard = [(step.hypothesis, step.n_samples / SAMPLE_RATE_HZ)]
+            heard += [(recording.final, 0.0)] if index == len(recording.steps) - 1 else []
+            text, computation_s = "", 0.0
+            for hypothesis, audio_s in heard:
+                with stages.measure() as timer:
+                    records = session.step(hypothesis)
+                computation_s += timer.total_s
+                text += "".join(record.accepted for record in records)
+                if tracer:
+                    tracer.write(trace.step(number, hypothesis, records, config.target_lang, 0.0, audio_s, timer))
             yield {
                 "id": number,
                 "total_audio_processed": n_samples / SAMPLE_RATE_HZ,
-                "computation_time": time.perf_counter() - started,
+                "computation_time": computation_s,
                 "generated_tokens": [token for token in surface_tokens(text, config.target_lang) if token],
                 "deleted_tokens": [],
             }

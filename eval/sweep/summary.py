@@ -1,0 +1,126 @@
+"""What a sweep found: every cell in one table, the Pareto front, and the winner of each policy in each regime."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agent.errors import UserError
+from eval import table
+from eval.bootstrap import RunStatistics, compare_runs
+from eval.compare import p_text
+from eval.score import REGIME_LIMIT_MS, read_scores
+from eval.segments import read_segments
+from eval.sweep.spec import Sweep
+from eval.sweep.work import result_path
+
+Result = Mapping[str, Any]
+BASELINE = "alignatt"
+"""Policy that the winners of the others are tested against."""
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The setting of a policy that was best within a regime on the first talks, and what it does on all of them."""
+
+    direction: str
+    regime: str
+    policy: str
+    name: str
+    kept: bool
+    """Whether any setting of the policy kept the regime on the first talks; else it is the fastest."""
+    results: Mapping[str, Result]
+    """By talk set."""
+
+
+def read_results(sweep: Sweep) -> list[Result]:
+    """Results of all cells, in the order of the specification; UserError while some are missing."""
+    missing = [job.id for job in sweep.cells if not result_path(sweep.output, job).is_file()]
+    if missing:
+        raise UserError(f"{len(missing)} of {len(sweep.cells)} cells are not done yet, {missing[0]} first.")
+    return [json.loads(result_path(sweep.output, job).read_text(encoding="utf-8")) for job in sweep.cells]
+
+
+def pareto(results: Sequence[Result]) -> list[Result]:
+    """Results that no other one beats in BLEU and CU-LongYAAL at once, fastest first."""
+    timed = [result for result in results if result["cu_long_yaal_ms"] is not None]
+    front: list[Result] = []
+    for result in sorted(timed, key=lambda r: (r["cu_long_yaal_ms"], -r["bleu"])):
+        if not front or result["bleu"] > front[-1]["bleu"]:
+            front.append(result)
+    return front
+
+
+def winners(sweep: Sweep, results: Sequence[Result]) -> list[Winner]:
+    """Per direction, regime and policy, chosen by BLEU on the first talk set within the regime's limit."""
+    found = []
+    directions = dict.fromkeys(result["direction"] for result in results)
+    for direction in directions:
+        mine = [r for r in results if r["direction"] == direction and r["cu_long_yaal_ms"] is not None]
+        for regime, limit_ms in REGIME_LIMIT_MS.items():
+            for policy in dict.fromkeys(r["policy"] for r in mine):
+                tried = [r for r in mine if r["policy"] == policy and r["talks_set"] == sweep.sets[0].name]
+                within = [r for r in tried if r["cu_long_yaal_ms"] <= limit_ms]
+                fastest = min(tried, key=lambda r: r["cu_long_yaal_ms"])
+                best = max(within, key=lambda r: r["bleu"], default=fastest)
+                same = [r for r in mine if r["policy"] == policy and r["keys"] == best["keys"]]
+                by_set = {r["talks_set"]: r for r in same}
+                found.append(Winner(direction, regime, policy, best["name"], bool(within), by_set))
+    return found
+
+
+def show(sweep: Sweep, results: Sequence[Result]) -> None:
+    """Print front and winners, and write summary.json."""
+    chosen_on = sweep.sets[0].name
+    for direction in dict.fromkeys(result["direction"] for result in results):
+        front = pareto([r for r in results if r["direction"] == direction and r["talks_set"] == chosen_on])
+        print(f"\n{direction}, {chosen_on}: Pareto front of {_count(results, direction, chosen_on)} settings")
+        body = [[r["policy"], r["name"], f"{r['bleu']:.2f}", f"{r['cu_long_yaal_ms']:.0f}"] for r in front]
+        print("\n".join(table.plain(("policy", "setting", "BLEU", "CU ms"), body)))
+    best = winners(sweep, results)
+    for talks in (talks.name for talks in sweep.sets):
+        print(f"\nBest within each regime, chosen on {chosen_on}, on {talks}:")
+        header = ("regime", "policy and setting", "BLEU", "95 % interval", "CU ms", f"BLEU to {BASELINE}", "p")
+        print("\n".join(table.plain(header, _winner_rows(sweep, best, talks))))
+    tree = {"chosen_on": chosen_on, "winners": [vars(winner) for winner in best]}
+    (sweep.output / "summary.json").write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _winner_rows(sweep: Sweep, best: Sequence[Winner], talks: str) -> list[list[str]]:
+    """Winners on one talk set with intervals, and their differences to the baseline policy where it is there."""
+    rows = []
+    for direction, regime in dict.fromkeys((w.direction, w.regime) for w in best):
+        group = [w for w in best if (w.direction, w.regime) == (direction, regime)]
+        statistics = {w.policy: _statistics(sweep, w.results[talks]) for w in group}
+        baseline = BASELINE if BASELINE in statistics else group[0].policy
+        comparison = compare_runs(statistics, baseline)
+        for winner in sorted(group, key=lambda w: -w.results[talks]["bleu"]):
+            result, bleu = winner.results[talks], comparison.scores[winner.policy]["bleu"]
+            difference = comparison.differences.get(winner.policy, {}).get("bleu")
+            over = "" if result["cu_long_yaal_ms"] <= REGIME_LIMIT_MS[regime] else " (over)"
+            rows.append(
+                [
+                    f"{direction} {regime}",
+                    f"{winner.policy} {winner.name}",
+                    f"{result['bleu']:.2f}",
+                    f"{bleu.low:.1f} – {bleu.high:.1f}",
+                    f"{result['cu_long_yaal_ms']:.0f}{over}",
+                    f"{difference.value:+.2f}" if difference else "–",
+                    p_text(difference.p_value if difference else None),
+                ]
+            )
+    return rows
+
+
+def _statistics(sweep: Sweep, result: Result) -> RunStatistics:
+    folder = sweep.output / "runs" / result["id"]
+    scores = read_scores(folder)
+    if scores is None:
+        raise UserError(f"{folder} is gone, but its result is there: delete {result['id']}.json and sweep again.")
+    return RunStatistics.of(read_segments(folder, scores["signature"]))
+
+
+def _count(results: Sequence[Result], direction: str, talks: str) -> int:
+    return sum(r["direction"] == direction and r["talks_set"] == talks for r in results)
