@@ -25,7 +25,7 @@ from agent.capture.self_test import KERNEL_TOLERANCE
 from agent.capture.vllm_internals import VERIFIED, vllm_version
 
 TOLERANCE = 2e-5
-TIMEOUT_S = 400.0
+TIMEOUT_S = 1500.0
 ARCHITECTURES = list(HEADS)
 IN_FLOAT32 = [*ARCHITECTURES, "preempted", "compiled"]
 FAULTS = ["mask off by one", "stale block", "wrong head map", "wrong KV head"]
@@ -66,7 +66,12 @@ def run(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
     def result(scenario: str) -> Any:
         if scenario not in results:
             out = tmp_path_factory.mktemp(scenario) / "result.pickle"
-            results[scenario] = _run(scenario, checkpoints, out)
+            try:
+                results[scenario] = _run(scenario, checkpoints, out)
+            except AssertionError as error:  # not run again for every test that needs it
+                results[scenario] = error
+        if isinstance(results[scenario], AssertionError):
+            raise results[scenario]
         return results[scenario]
 
     return result
