@@ -126,7 +126,8 @@ def test_rows_are_those_of_eager_attention(
     variant: str, run: Callable[[str], Any], eager: Callable[[str], Eager]
 ) -> None:
     result, name = run("captured")[variant], model_of(variant)
-    assert all(draft["cached"] for draft in result["warm"])
+    if variant != "preempted":  # there the first pass has not left blocks for every prompt
+        assert all(draft["cached"] for draft in result["warm"])
     check_rows(result["cold"], name, eager(name))
     check_rows(result["warm"], name, eager(name))
 
