@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from agent.mt.attention import attention_weights, kv_heads
+from agent.mt.attention import AttentionCall
 from agent.mt.drafter import Head
 
 ROW_SCALE = 2.0**15
@@ -63,37 +63,16 @@ class BatchCapture:
         self.seen: set[int] = set()
         """Layers that have delivered."""
 
-    def add(
-        self,
-        layer: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        mask: torch.Tensor | None,
-        scaling: float,
-        window: int | None,
-        softcap: float | None,
-    ) -> None:
-        """One layer; shapes as in `agent.mt.attention.RowCapture.add`, with a batch of sequences."""
-        indices = self._by_layer.get(layer)
+    def add(self, call: AttentionCall) -> None:
+        """One layer of the whole batch."""
+        indices = self._by_layer.get(call.layer)
         if not indices:
             return
-        self.seen.add(layer)
+        self.seen.add(call.layer)
         heads = [self.heads[index].head for index in indices]
-        of_query = kv_heads(heads, query.shape[1], key.shape[1])
         for number, item in enumerate(self.wanted):
-            positions = torch.tensor(item.positions, device=query.device)
-            visible = None
-            if mask is not None:
-                visible = mask[number if mask.shape[0] > 1 else 0, 0, positions, : item.length]
-            weights = attention_weights(
-                query[number, heads][:, positions],
-                key[number, of_query, : item.length],
-                visible,
-                scaling,
-                softcap,
-                positions,
-                window,
-            )
+            positions = torch.tensor(item.positions, device=call.query.device)
+            weights = call.weights(number, heads, positions, item.length)
             start, end = item.source_span
             rows = weights[:, :, start:end]
             strongest = rows.max(dim=-1)

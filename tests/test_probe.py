@@ -26,7 +26,7 @@ from transformers import (
 from agent import config as agent_config
 from agent.cli import alignatt, simulstream
 from agent.errors import UserError
-from agent.mt.attention import IMPLEMENTATION
+from agent.mt.attention import IMPLEMENTATION, AttentionCall
 from agent.paths import PROJECT
 from demo.calibrate import write_corpus
 from heads import check, probe
@@ -158,7 +158,9 @@ def test_rows_that_differ_from_the_models_own_are_refused(monkeypatch: pytest.Mo
     assert found.max_difference < 1e-3
     assert found.same_peak > 0.9
     wrong = torch.ones(1)
-    monkeypatch.setattr("heads.capture.attention_weights", lambda q, k, *rest: wrong.expand(*q.shape[:2], k.shape[1]))
+    monkeypatch.setattr(
+        AttentionCall, "weights", lambda call, n, heads, queries, n_keys: wrong.expand(len(heads), len(queries), n_keys)
+    )
     with pytest.raises(UserError, match="captured rows differ from its own attention"):
         probe.parity(subject, pair)
     subject.model.set_attn_implementation("eager")

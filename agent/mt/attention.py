@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -21,6 +22,42 @@ from agent.mt.drafter import Head
 from agent.stages import stage
 
 IMPLEMENTATION = "alignatt_sdpa"
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """What one layer's attention is computed from: ``query`` [batch, heads, q, d] and ``key`` [batch, kv heads, k, d]
+    from position 0, both after norm and RoPE; the last query is at the last key.
+
+    ``mask`` [batch or 1, 1, q, k]: true where visible, or added to the logits; None means causal, within ``window`` if
+    there is one.
+    """
+
+    layer: int
+    query: torch.Tensor
+    key: torch.Tensor
+    mask: torch.Tensor | None
+    scaling: float
+    window: int | None
+    softcap: float | None
+
+    def weights(self, sequence: int, heads: Sequence[int], queries: torch.Tensor, n_keys: int) -> torch.Tensor:
+        """float32 ``[heads, queries, n_keys]``: softmax over what one sequence's queries see of its first keys."""
+        group = self.query.shape[1] // self.key.shape[1]
+        key = self.key[sequence, [head // group for head in heads], :n_keys]
+        logits = (self.query[sequence, heads][:, queries].float() @ key.float().transpose(1, 2)) * self.scaling
+        if self.softcap is not None:
+            logits = torch.tanh(logits / self.softcap) * self.softcap
+        if self.mask is None:
+            column = torch.arange(n_keys, device=key.device)[None, :]
+            position = (queries + self.key.shape[2] - self.query.shape[2])[:, None]
+            visible = column <= position
+            if self.window is not None:
+                visible &= column > position - self.window
+        else:
+            visible = self.mask[sequence if self.mask.shape[0] > 1 else 0, 0, queries, :n_keys]
+        logits = logits.masked_fill(~visible, float("-inf")) if visible.dtype == torch.bool else logits + visible
+        return torch.softmax(logits, dim=-1)
 
 
 class RowCapture:
@@ -63,78 +100,23 @@ class RowCapture:
             self._pass = {}
 
     @stage("replay")
-    def add(
-        self,
-        layer: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        mask: torch.Tensor | None,
-        scaling: float,
-        window: int | None,
-        softcap: float | None,
-    ) -> None:
-        """Rows of this layer. ``query`` [1, heads, q, d], ``key`` [1, kv heads, k, d], after norm and RoPE."""
-        heads = self._by_layer.get(layer)
+    def add(self, call: AttentionCall) -> None:
+        """Rows of this layer, of the batch's first sequence."""
+        heads = self._by_layer.get(call.layer)
         if not heads or self.n_queries == 0:
             return
-        n_keys, n_queries = key.shape[2], query.shape[2]
-        wanted = torch.arange(n_queries - self.n_queries, n_queries, device=query.device)
-        keys = key[0, kv_heads(heads, query.shape[1], key.shape[1])]
-        visible = None if mask is None else mask[0, 0, wanted, :n_keys]
-        weights = attention_weights(
-            query[0, heads][:, wanted], keys, visible, scaling, softcap, wanted + n_keys - n_queries, window
-        )
+        n_queries = call.query.shape[2]
+        queries = torch.arange(n_queries - self.n_queries, n_queries, device=call.query.device)
         start, end = self.source_span
+        weights = call.weights(0, heads, queries, call.key.shape[2])
         for head, rows in zip(heads, weights[:, :, start:end], strict=True):
-            self._pass[Head(layer, head)] = rows
-
-
-def kv_heads(heads: Sequence[int], n_query_heads: int, n_kv_heads: int) -> list[int]:
-    """The key head that each query head reads."""
-    group = n_query_heads // n_kv_heads
-    return [head // group for head in heads]
-
-
-def attention_weights(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    mask: torch.Tensor | None,
-    scaling: float,
-    softcap: float | None,
-    positions: torch.Tensor,
-    window: int | None,
-) -> torch.Tensor:
-    """float32 ``[heads, queries, keys]``: softmax over all visible columns.
-
-    ``query`` [heads, queries, d] at the absolute ``positions`` [queries] and ``key`` [heads, keys, d] from position 0,
-    both after norm and RoPE. ``mask`` [queries, keys]: true where visible, or added to the logits; None means causal,
-    within ``window`` if there is one.
-    """
-    logits = (query.float() @ key.float().transpose(1, 2)) * scaling
-    if softcap is not None:
-        logits = torch.tanh(logits / softcap) * softcap
-    if mask is None:
-        column = torch.arange(key.shape[1], device=query.device)[None, :]
-        mask = column <= positions[:, None]
-        if window is not None:
-            mask &= column > positions[:, None] - window
-    logits = logits.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else logits + mask
-    return torch.softmax(logits, dim=-1)
+            self._pass[Head(call.layer, head)] = rows
 
 
 class Capture(Protocol):
-    """Receives the queries and keys of every layer; see `RowCapture.add`."""
+    """Receives the queries and keys of every layer."""
 
-    def add(
-        self,
-        layer: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        mask: torch.Tensor | None,
-        scaling: float,
-        window: int | None,
-        softcap: float | None,
-    ) -> None:
+    def add(self, call: AttentionCall) -> None:
         """One layer of one forward pass."""
 
 
@@ -163,13 +145,15 @@ def _sdpa_with_capture(
     capture: Capture | None = getattr(_active, "capture", None)
     if capture is not None:
         capture.add(
-            int(vars(module)["layer_idx"]),
-            query,
-            key,
-            attention_mask,
-            query.shape[-1] ** -0.5 if scaling is None else scaling,
-            kwargs.get("sliding_window") or getattr(module, "sliding_window", None),
-            kwargs.get("softcap"),
+            AttentionCall(
+                int(vars(module)["layer_idx"]),
+                query,
+                key,
+                attention_mask,
+                query.shape[-1] ** -0.5 if scaling is None else scaling,
+                kwargs.get("sliding_window") or getattr(module, "sliding_window", None),
+                kwargs.get("softcap"),
+            )
         )
     output: tuple[torch.Tensor, None] = sdpa_attention_forward(
         module, query, key, value, attention_mask, scaling=scaling, **kwargs
