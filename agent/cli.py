@@ -38,6 +38,8 @@ examples:
   simulstream --agent agent.AlignAttAgent --source talk.mp4 --tgt-lang it --watch
   simulstream --agent agent.AlignAttAgent --source talks.txt --preset ende-low --output runs/ende-low
   simulstream --agent agent.AlignAttAgent --source talks/ --set policy.margin_words=1 --output runs/margin-1
+  simulstream --agent agent.AlignAttAgent --preset ende-low --profile a40 --dry-run
+      what the full models would be: weights, memory, prompt, heads
   simulstream serve --protocol websocket --port 8080 --preset ende-low
       serve clients (simulstream serve --help)
 """
@@ -63,7 +65,7 @@ def guarded(name: str, command: Callable[[], int]) -> int:
             sys.stdout.flush()
             return code
     except UserError as error:
-        print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{name}: {' '.join(str(error).split())}", *error.hints, sep="\n", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
@@ -124,6 +126,9 @@ def run_parser() -> argparse.ArgumentParser:
     parser.add_argument("--force", action="store_true", help="replace the run that DIR holds")
     parser.add_argument("--watch", action="store_true", help="show heard, accepted and held words as they come")
     parser.add_argument("--real-time", action="store_true", help="do not run ahead of the speaker's pace")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print models, memory plan, prompt and heads; load and write nothing"
+    )
     _add_agent_options(parser)
     return parser
 
@@ -150,6 +155,7 @@ def _add_agent_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--src-lang", metavar="CODE", help="language spoken (default: en)")
     parser.add_argument("--tgt-lang", metavar="CODE", help="language wanted: de, it, zh (default: de)")
     parser.add_argument("--preset", metavar="NAME", help="shipped configuration (default: {src}{tgt}-low)")
+    parser.add_argument("--profile", metavar="NAME", help="demo (embedded models); a40, a100-40, h100: full models")
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration YAML instead of a preset")
     parser.add_argument("--regime", choices=("low", "high"), help="latency regime of the default preset")
     parser.add_argument(
@@ -159,12 +165,17 @@ def _add_agent_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace, command: Sequence[str]) -> int:
-    from agent import output
+    from agent import output, requirements
     from agent.audio import find_talks
     from agent.settings import resolve
 
     quiet_logs(args.verbose)
     settings = resolve(_options(args))
+    if args.dry_run:
+        from agent.dry_run import show
+
+        return show(settings)
+    requirements.check(settings)
     if args.output:
         output.check(args.output, args.force)
     demo = not args.source
@@ -190,12 +201,15 @@ def _run(args: argparse.Namespace, command: Sequence[str]) -> int:
 
 
 def _serve(args: argparse.Namespace, command: Sequence[str]) -> int:
+    from agent import requirements
     from agent.serve import Endpoint, serve
     from agent.settings import resolve
 
     quiet_logs(args.verbose)
     endpoint = Endpoint(args.protocol, args.host, args.port, args.pool_size)
-    return serve(resolve(_options(args)), endpoint, args.output, args.force, command)
+    settings = resolve(_options(args))
+    requirements.check(settings)
+    return serve(settings, endpoint, args.output, args.force, command)
 
 
 def _options(args: argparse.Namespace) -> Options:
@@ -204,6 +218,7 @@ def _options(args: argparse.Namespace) -> Options:
     return Options(
         agent=args.agent,
         preset=args.preset,
+        profile=args.profile,
         config=args.config,
         regime=args.regime,
         source_lang=args.src_lang,

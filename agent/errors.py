@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 EXIT_USER_ERROR = 2
 
 
 class UserError(Exception):
-    """Something the user gave cannot be used. ``str(error)`` is one printable line; commands exit with code 2."""
+    """Something the user gave cannot be used. ``str(error)`` is one printable line; commands exit with code 2.
+
+    ``hints``: further lines, each a way out.
+    """
+
+    def __init__(self, message: str, hints: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.hints = tuple(hints)
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -46,7 +46,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _add_preset(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--preset", metavar="NAME", help="preset, e.g. ende-low")
+    parser.add_argument("--preset", metavar="NAME", help="preset, e.g. ende-low-a40")
+    parser.add_argument("--profile", metavar="NAME", help="profile of the preset, e.g. a40")
     parser.add_argument(
         "--set", nargs="+", action="append", metavar="KEY=VALUE", help="change keys, e.g. mt.model=FOLDER"
     )
@@ -72,13 +73,13 @@ def run_check(args: argparse.Namespace) -> int:
         complete &= here is not None
         print(f"{'ok' if here else 'missing':<8}{model.key:<20}{model.label}  {here or _lacking(model)}".rstrip())
     if not complete:
-        print(f"Get them: alignatt models download --preset {args.preset}", file=sys.stderr)
+        print(f"Get them: alignatt models download {_options(args)}", file=sys.stderr)
     return 0 if complete else EXIT_USER_ERROR
 
 
 def run_download(args: argparse.Namespace) -> int:
     """Fetch one model after the other."""
-    if args.models and args.preset:
+    if args.models and (args.preset or args.profile):
         raise UserError("Give names of models or a preset, not both.")
     wanted = [parse_name(text) for text in args.models] if args.models else _hub_models(args)
     for number, model in enumerate(wanted, start=1):
@@ -96,9 +97,9 @@ def _models(args: argparse.Namespace) -> list[Named]:
     from agent.config import from_namespace
     from agent.settings import Options, assignments_of, resolve
 
-    if not args.preset:
-        raise UserError("Name a preset, e.g. --preset ende-low.")
-    options = Options(preset=args.preset, assignments=assignments_of(args.set))
+    if not (args.preset or args.profile):
+        raise UserError("Name a preset, e.g. --preset ende-low-a40, or a profile, e.g. --profile a40.")
+    options = Options(preset=args.preset, profile=args.profile, assignments=assignments_of(args.set))
     return named_models(from_namespace(resolve(options).tree))
 
 
@@ -110,3 +111,8 @@ def _hub_models(args: argparse.Namespace) -> list[Named]:
 def _lacking(model: Named) -> str:
     folder = Path(model.model)
     return f"without {', '.join(missing_files(folder))}" if folder.is_dir() else ""
+
+
+def _options(args: argparse.Namespace) -> str:
+    given = (("--preset", args.preset), ("--profile", args.profile))
+    return " ".join(f"{name} {value}" for name, value in given if value)

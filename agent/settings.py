@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from agent import config as agent_config
+from agent import profiles
 from agent.errors import UserError, nearest
 
 OUR_AGENT = "agent.AlignAttAgent"
@@ -30,6 +31,7 @@ class Options:
 
     agent: str | None = None
     preset: str | None = None
+    profile: str | None = None
     config: Path | None = None
     regime: str | None = None
     source_lang: str | None = None
@@ -47,6 +49,10 @@ class Settings:
     ours: bool
     source_lang: str | None
     target_lang: str | None
+    preset: str = ""
+    """The shipped configuration that it comes from; empty for a file of one's own."""
+    profile: str = "demo"
+    """The kind of machine that the preset is for (`agent.profiles`)."""
 
     def dump(self, **changes: Any) -> str:
         """The configuration as YAML that simulstream and OmniSTEval read."""
@@ -64,12 +70,14 @@ def resolve(options: Options) -> Settings:
         raise UserError("Give --preset or --config, not both.")
     if options.regime and (options.preset or options.config):
         raise UserError("--regime chooses among the presets; leave it out with --preset or --config.")
+    if options.profile and options.config:
+        raise UserError("--profile chooses among the presets; leave it out with --config.")
     overrides = dict(agent_config.parse_assignment(text) for text in options.assignments)
     tree = agent_config.read_yaml(options.config) if options.config else {}
     agent = options.agent or str(tree.get("type") or OUR_AGENT)
     if agent in OUR_NAMES:
         return _ours(agent, options, overrides)
-    if options.preset or options.regime:
+    if options.preset or options.regime or options.profile:
         raise UserError(f"Presets are for {OUR_AGENT}; give {agent} its own YAML with --config.")
     for key, value in overrides.items():
         agent_config.set_key(tree, key, value)
@@ -130,14 +138,19 @@ def _ours(agent: str, options: Options, overrides: dict[str, Any]) -> Settings:
         overrides["source_lang"] = options.source_lang
     if options.target_lang:
         overrides["target_lang"] = options.target_lang
-    path = options.config
-    if path is None:
-        source, target = options.source_lang or "en", options.target_lang or "de"
-        if not options.preset:
-            agent_config.check_direction(source, target)
-        path = agent_config.preset_path(options.preset or f"{source}{target}-{options.regime or 'low'}")
+    if options.config is not None:
+        config = agent_config.load(options.config, {**overrides, "type": agent})
+        return Settings(agent, agent_config.to_dict(config), True, config.source_lang, config.target_lang)
+    source, target = options.source_lang or "en", options.target_lang or "de"
+    if not options.preset:
+        agent_config.check_direction(source, target)
+    preset = options.preset or f"{source}{target}-{options.regime or 'low'}"
+    preset = profiles.get(options.profile).preset(preset) if options.profile else preset
+    path = agent_config.preset_path(preset)
+    profile = profiles.of_preset(preset, options.profile or "")
     config = agent_config.load(path, {**overrides, "type": agent})
-    return Settings(agent, agent_config.to_dict(config), True, config.source_lang, config.target_lang)
+    tree = agent_config.to_dict(config)
+    return Settings(agent, tree, True, config.source_lang, config.target_lang, preset, profile)
 
 
 def assignments_of(values: Sequence[Sequence[str]] | None) -> tuple[str, ...]:

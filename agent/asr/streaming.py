@@ -14,6 +14,7 @@ import numpy as np
 from agent.asr.commit import Stabilizer
 from agent.asr.contract import SAMPLE_RATE_HZ, Samples
 from agent.asr.voice import VoiceDetector
+from agent.stages import stage
 from agent.words import Hypothesis, SourceWord
 
 MIN_SPEECH_S = 0.25
@@ -61,7 +62,9 @@ class StreamingRecognizer:
         hypotheses_to_agree: int = 2,
     ) -> None:
         def recognise(samples: Samples, previous: str, start_s: float) -> tuple[SourceWord, ...]:
-            return word_times.align(samples, speech_to_text.transcribe(samples, previous), start_s)
+            transcription = speech_to_text.transcribe(samples, previous)
+            with stage("align"):
+                return word_times.align(samples, transcription, start_s)
 
         self._recognise = recognise
         self._detector = detector

@@ -17,6 +17,7 @@ import torch
 
 from agent.asr.contract import SAMPLE_RATE_HZ, Samples
 from agent.errors import UserError
+from agent.stages import stage
 
 WINDOW = 512
 """Samples that are judged at once: 32 ms."""
@@ -51,6 +52,7 @@ class VoiceDetector:
         self._run = 0
         self._speech: deque[int] = deque()
 
+    @stage("vad")
     def hear(self, samples: Samples) -> None:
         """``samples`` further, float32 mono 16 kHz. Judged in windows of 32 ms; a rest waits for the next call."""
         audio = np.concatenate([self._rest, samples])

@@ -1,0 +1,48 @@
+"""Profiles: the kinds of machine that presets are for.
+
+A profile picks the presets that have its suffix; ``demo``, the embedded models, is the default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agent.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A kind of machine. ``suffix``: of its presets' names. ``gpu_gb``: memory of its GPU in 10⁹ bytes, 0 for none."""
+
+    suffix: str = ""
+    gpu_gb: float = 0.0
+
+    def preset(self, name: str) -> str:
+        """``ende-low`` → ``ende-low-a40``, ``ende-low-paper`` → ``ende-low-a40-paper``."""
+        if not self.suffix or self.suffix in name:
+            return name
+        pair, _, rest = name.partition("-")
+        regime, dash, variant = rest.partition("-")
+        return f"{pair}-{regime}{self.suffix}{dash}{variant}"
+
+
+PROFILES: Mapping[str, Profile] = {
+    "demo": Profile(),
+    "a40": Profile("-a40", 48.0),
+    "a100-40": Profile("-a40", 40.0),
+    "h100": Profile("-a40", 80.0),
+}
+
+
+def get(name: str) -> Profile:
+    """The profile of that name; UserError with the nearest one when there is none."""
+    if name not in PROFILES:
+        raise UserError(f"Unknown profile '{name}'.{nearest(name, PROFILES)}")
+    return PROFILES[name]
+
+
+def of_preset(preset: str, wanted: str = "") -> str:
+    """The profile that a preset runs on: ``wanted`` where the preset is for it, else the first that it is for."""
+    fitting = [name for name, profile in PROFILES.items() if profile.suffix and profile.suffix in preset]
+    return wanted if wanted in fitting else next(iter(fitting), "demo")

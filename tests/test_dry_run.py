@@ -1,0 +1,141 @@
+"""Presets of the full models, ``--dry-run`` and what is said where they cannot run. No weights, no GPU."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from tiny_qwen3_asr import build
+
+from agent import profiles, requirements
+from agent.cli import simulstream
+from agent.config import load, preset_names, preset_path
+from agent.errors import UserError
+from agent.paths import PROJECT
+from agent.settings import Options, resolve
+from agent.weights import CATALOGUE, named_models
+
+FULL = [name for name in preset_names() if "-a40" in name]
+OURS = ["--agent", "agent.AlignAttAgent"]
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without GPU and weights. Its hub cache."""
+    monkeypatch.setattr(requirements, "has_gpu", lambda: False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def test_every_direction_and_regime_has_a_preset_of_ours_and_the_published_one() -> None:
+    pairs = [f"en{target}-{regime}-a40" for target in ("de", "it", "zh") for regime in ("low", "high")]
+    assert sorted(FULL) == sorted([*pairs, *(f"{pair}-paper" for pair in pairs)])
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_preset_of_the_full_models_is_the_published_operating_point(name: str) -> None:
+    config = load(preset_path(name))
+    published = name.endswith("-paper")
+    assert config.speech_chunk_size == (0.85 if config.regime == "low" else 1.5)
+    assert (config.mt.max_draft_tokens, config.mt.n_heads, config.session.first_draft_s) == (16, 8, 2.0)
+    assert config.policy.name == ("paper" if published else "alignatt")
+    assert config.session.hold_back_s == (0.0 if published else 0.25)
+    margin = config.policy.margin_tokens if published else config.policy.margin_words
+    assert (margin, config.policy.median_width) == (1, 7)
+    pinned = {(entry.repository, entry.revision) for entry in CATALOGUE}
+    assert {(model.model, model.revision) for model in named_models(config)} <= pinned
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_dry_run_shows_models_memory_prompt_and_heads(
+    name: str, bare: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert simulstream([*OURS, "--preset", name, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    target = {"de": "German", "it": "Italian", "zh": "Chinese"}[name[2:4]]
+    for part in (
+        "Qwen/Qwen3-ASR-1.7B-hf@bcd2b5b7",
+        "Qwen/Qwen3-ForcedAligner-0.6B-hf@c07281df",
+        "google/gemma-4-E4B-it@83df0a88",
+        "Memory plan, GPU of 48 GB",
+        "left                27.9 GB",
+        f"Answer in {target} with",
+        "⟦we show how the first words⟧",
+        f"gemma-4-E4B-it-en-{name[2:4]}.json#",
+        "8 heads, rows by the convention 'own'",
+        "missing: no CUDA GPU",
+    ):
+        assert part in shown, part
+    assert not bare.exists()
+
+
+def test_the_dry_run_of_the_embedded_model_shows_its_own_prompt(capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulstream([*OURS, "--preset", "ende-low", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "⟦we show how the first words⟧" in shown.replace("⟦ ", "⟦")
+    assert "source span" in shown
+    assert "Memory plan" not in shown
+    assert "nothing is missing" in shown
+
+
+def test_without_gpu_and_weights_three_lines_say_what_is_missing(
+    bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [*OURS, "--preset", "ende-high", "--profile", "a40", "--output", str(tmp_path / "run")]
+    assert simulstream(asked) == 2
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first.startswith("simulstream: ende-high-a40 cannot run here: no CUDA GPU; ")
+    assert "no weights of Qwen/Qwen3-ASR-1.7B-hf@bcd2b5b7, " in first
+    assert "alignatt models download --preset ende-high-a40" in second
+    assert third.startswith("Without it: simulstream --agent agent.AlignAttAgent --tgt-lang de --regime high ")
+    assert not (tmp_path / "run").exists()
+    assert simulstream(["serve", *OURS, "--preset", "ende-high", "--profile", "a40"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+def test_models_that_are_here_are_not_missing(bare: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).touch()
+    changes = [f"{key}={tmp_path}" for key in ("asr.model", "asr.qwen3.aligner", "mt.model")]
+    changes += ["mt.device=cpu"]
+    requirements.check(resolve(Options(preset="ende-low-a40", assignments=tuple(changes))))
+
+
+def test_a_profile_names_the_preset() -> None:
+    a40 = profiles.get("a40")
+    assert [a40.preset(name) for name in ("ende-low", "enit-high-paper", "enzh-low-a40")] == [
+        "ende-low-a40",
+        "enit-high-a40-paper",
+        "enzh-low-a40",
+    ]
+    assert profiles.of_preset("ende-low") == "demo"
+    assert profiles.of_preset("ende-low-a40", "h100") == "h100"
+    assert profiles.of_preset("ende-low-a40", "demo") == "a40"
+    settings = resolve(Options(profile="a40", target_lang="it", regime="high"))
+    assert (settings.preset, settings.profile, settings.tree["speech_chunk_size"]) == ("enit-high-a40", "a40", 1.5)
+    with pytest.raises(UserError, match="Did you mean 'a40'"):
+        resolve(Options(profile="a4"))
+    with pytest.raises(UserError, match="leave it out with --config"):
+        resolve(Options(profile="a40", config=Path("mine.yaml")))
+
+
+@pytest.mark.slow  # loads three models
+def test_a_preset_of_the_full_models_runs_with_small_ones_in_their_place(tmp_path: Path) -> None:
+    """The two speech models are random: what they hear is nonsense, and it is translated."""
+    models = build(tmp_path / "models")
+    speech, rate = soundfile.read(PROJECT / "demo" / "talks" / "demo-talk-1.flac", stop=4 * 16_000, dtype="float32")
+    soundfile.write(tmp_path / "talk.wav", np.asarray(speech), rate)
+    run = tmp_path / "run"
+    small = [f"asr.model={models / 'asr-hf'}", f"asr.qwen3.aligner={models / 'aligner-hf'}", "mt.model=demo/model"]
+    small += ["asr.qwen3.revision=", "asr.qwen3.aligner_revision=", "mt.revision="]
+    small += ["mt.head_set=demo", "mt.n_heads=0", "mt.device=cpu", "mt.dtype=float32"]
+    asked = [*OURS, "--preset", "ende-low-a40", "--source", str(tmp_path / "talk.wav"), "--output", str(run), "--set"]
+    assert simulstream([*asked, *small]) == 0
+    lines = [json.loads(line) for line in (run / "trace.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(lines) == 6
+    assert any(line["committed"] or line["live"] for line in lines)
+    assert sum(line["stages_s"]["vad"] for line in lines) > 0
+    assert sum(line["stages_s"]["align"] for line in lines) > 0
