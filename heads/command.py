@@ -145,6 +145,8 @@ def run_calibrate(args: argparse.Namespace) -> int:
 
     config = configuration(args)
     headset.check_writable(args.output)
+    if args.work:
+        headset.check_writable(args.work / "signature")
     check.refuse(check.model_config(config.mt), config.mt.model)
     console = Console()
     prepared = prepare(args, config.source_lang, config.target_lang, console)
@@ -211,6 +213,8 @@ def run_probe(args: argparse.Namespace) -> int:
     config = configuration(args)
     config = steps.admit(dataclasses.replace(config, mt=dataclasses.replace(config.mt, model=args.model)))
     head_set_file, preset_file = steps.output_files(args.output, config)
+    if args.work:
+        headset.check_writable(args.work / "signature")
     prepared = prepare(args, config.source_lang, config.target_lang, console)
     subject = load_subject(config)
     parity = steps.parity(subject, prepared.pairs[0])

@@ -24,7 +24,7 @@ from agent.mt.drafter import DraftRequest
 from agent.mt.hf import HFDrafter, end_of_turn_ids
 from agent.mt.prompt import LayoutError, PromptLayout
 from agent.paths import resolve
-from heads import check
+from heads import check, headset
 from heads.calibrate import Subject
 from heads.capture import ROW_SCALE, BatchCapture
 from heads.score import AlignedPair, Forced, all_heads, force
@@ -139,4 +139,5 @@ def output_files(folder: Path, config: AgentConfig) -> tuple[Path, Path]:
     existing = [str(file) for file in files if file.exists()]
     if existing:
         raise UserError(f"{', '.join(existing)} exists; name another folder with --output.")
+    headset.check_writable(files[0])
     return files

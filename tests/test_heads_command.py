@@ -89,6 +89,7 @@ def test_an_interrupted_calibration_goes_on_with_the_same_alignments(
     [
         (["-o", "."], "Cannot write .: name a file"),
         (["-o", "pyproject.toml/x.json"], "Cannot write pyproject.toml/x.json"),
+        (["-o", "out/x.json", "--work", "pyproject.toml"], "Cannot write pyproject.toml/signature"),
         (["-o", "out/x.json", "--batch", "0"], "argument --batch: must be a whole number from 1, not '0'"),
         (["-o", "out/x.json", "--max-pairs", "-4"], "argument --max-pairs: must be a whole number from 1, not '-4'"),
     ],
