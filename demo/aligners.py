@@ -1,4 +1,4 @@
-"""What eflomal's alignments are worth, measured on gold ones: ``python -m demo.aligners --target de`` (ten minutes).
+"""What eflomal's alignments are worth, measured on gold ones: ``python -m demo.aligners --target de`` (one minute).
 
 First table: eflomal against the gold alignments of the controlled language. Second: heads calibrated on either, judged
 by the TS of their mean row on other documents with gold alignments. Times are seconds of processor time.
