@@ -90,15 +90,11 @@ class Named:
 def named_models(config: AgentConfig) -> list[Named]:
     """The models of a configuration, in the order in which a chunk meets them. Recordings are no models."""
     asr, mt = config.asr, config.mt
-    found = {
-        "replay": [],
-        "sphinx": [Named("asr.model", asr.model)],
-        "qwen3": [
-            Named("asr.model", asr.model, asr.qwen3.revision),
-            Named("asr.qwen3.aligner", asr.qwen3.aligner, asr.qwen3.aligner_revision),
-        ],
-    }
-    return [*found[asr.engine], Named("mt.model", mt.model, mt.revision)]
+    found = [] if asr.engine == "replay" else [Named("asr.model", asr.model)]
+    if asr.engine == "qwen3":
+        aligner = Named("asr.qwen3.aligner", asr.qwen3.aligner, asr.qwen3.aligner_revision)
+        found = [Named("asr.model", asr.model, asr.qwen3.revision), aligner]
+    return [*found, Named("mt.model", mt.model, mt.revision)]
 
 
 def hub_cache() -> Path:

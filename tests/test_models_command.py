@@ -164,6 +164,9 @@ def test_check_says_what_is_missing_and_how_to_get_it(cache: Path, capsys: pytes
 def test_recordings_are_no_models() -> None:
     config = AgentConfig(asr=AsrConfig(engine="replay", model="recordings"), mt=MtConfig(model="a/b", revision="c"))
     assert [(named.key, named.label) for named in named_models(config)] == [("mt.model", "a/b@c")]
+    qwen3 = AgentConfig(asr=AsrConfig(engine="qwen3", model="Qwen/Qwen3-ASR-1.7B-hf"))
+    assert [named.key for named in named_models(qwen3)] == ["asr.model", "asr.qwen3.aligner", "mt.model"]
+    assert all(named.published for named in named_models(qwen3)[:2])
 
 
 def test_download_into_the_cache_and_again_without_the_hub(
