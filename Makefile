@@ -38,7 +38,7 @@ PRESET_SUFFIX := -$(PROFILE)
 PICK =
 endif
 
-.PHONY: help setup vllm demo report bench lint test comet-env clean $(EVALS) calibrate-ende calibrate-enit calibrate-enzh
+.PHONY: help setup vllm demo report submission devset bench lint test comet-env clean $(EVALS) calibrate-ende calibrate-enit calibrate-enzh
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-zA-Z].*:.*## / { printf "%-24s %s\n", $$1, $$2 }' Makefile
@@ -120,6 +120,24 @@ report: $(STAMP) ## one HTML page about all evaluated runs, with a replay of eve
 
 bench: $(STAMP) ## what attention rows and drafts cost: tables and figures into docs/benchmarks (PARTS="…" for some)
 	$(BIN)/python -m eval.bench $(PARTS)
+
+# FROM: folder with recordings, segmentation and references as they were downloaded.
+FROM ?=
+
+devset: $(STAMP) ## converted, checked and repaired test set in out/devset from a downloaded folder: FROM=folder
+	@[ -n "$(FROM)" ] || { echo "make devset FROM=folder (recordings, segmentation, ref.<lang>.txt; docs/scoring.md)" >&2; exit 2; }
+	@$(BIN)/alignatt devset $(FROM) --force
+
+# TEAM and CONTACT have no default. SOAK: hours of the soak, 2.5 for the track.
+TRACK ?= no-context
+SOAK ?= 0
+
+submission: $(STAMP) ## tarball for the simultaneous track from all evaluated runs, checked: TEAM=… CONTACT=… TRACK=no-context
+	@[ -n "$(TEAM)" ] && [ -n "$(CONTACT)" ] || { echo "make submission TEAM=name CONTACT=e-mail (TRACK=no-context|context)" >&2; exit 2; }
+	@[ -n "$(strip $(REPORTED))" ] || { echo "Nothing has been evaluated in $(OUT): make eval-… first." >&2; exit 2; }
+	@$(BIN)/alignatt submission build $(REPORTED) --team $(TEAM) --contact $(CONTACT) --track $(TRACK) --output $(OUT)/submission
+	@$(BIN)/alignatt submission check $(OUT)/submission/$(TEAM)_IWSLT26_SIMUL_$(TRACK)_primary.tar.gz --soak-h $(SOAK) \
+	  $(if $(SEGMENTS),--segments $(SEGMENTS)) $(if $(REFERENCES),--references $(REFERENCES))
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .

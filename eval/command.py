@@ -1,4 +1,4 @@
-"""``alignatt score DIR``, ``compare DIR…``, ``report DIR…`` and ``sweep SPEC``."""
+"""``alignatt score DIR``, ``compare DIR…``, ``report DIR…``, ``sweep SPEC`` and ``devset FOLDER``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from agent.errors import UserError
+from eval.submission.command import add_parser as add_submission
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,6 +20,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     _add_compare(subparsers)
     _add_report(subparsers)
     _add_sweep(subparsers)
+    add_submission(subparsers)
+    _add_devset(subparsers)
 
 
 def _add_score(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -135,6 +138,20 @@ def _add_sweep(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     sweep.set_defaults(run=run_sweep)
 
 
+def _add_devset(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    devset = subparsers.add_parser(
+        "devset",
+        help="a downloaded test set, converted, checked and repaired",
+        description="Make a test set from a folder of recordings (WAV, MP4, …), segmentation and references.",
+    )
+    devset.add_argument("folder", type=Path, metavar="FOLDER", help="what was downloaded")
+    devset.add_argument("--segments", type=Path, metavar="YAML", help="segmentation (default: the one in FOLDER)")
+    devset.add_argument("--output", type=Path, default=Path("out/devset"), metavar="DIR")
+    devset.add_argument("--force", action="store_true", help="replace a set made before")
+    devset.add_argument("--check", action="store_true", help="FOLDER is a set made before: compare its hashes")
+    devset.set_defaults(run=run_devset)
+
+
 def run_score(args: argparse.Namespace) -> int:
     """Score, print, exit code 0. A missed regime is a result, not an error."""
     from eval import table
@@ -219,4 +236,23 @@ def run_sweep(args: argparse.Namespace) -> int:
         return 0
     print(f"{run.run(sweep, resources)} jobs done, the others were done before")
     summary.show(sweep, summary.read_results(sweep))
+    return 0
+
+
+def run_devset(args: argparse.Namespace) -> int:
+    """Make or check a set, exit code 0; 1 when a file of a set has changed."""
+    from eval import devset
+
+    if args.check:
+        changed = devset.check(args.folder)
+        print(f"changed or missing: {', '.join(changed)}" if changed else "every file is as it was made")
+        return 1 if changed else 0
+    made = devset.make(args.folder, args.output, args.segments, args.force)
+    languages = ", ".join(name.split(".")[1] for name in made["files"] if name.startswith("ref."))
+    print(f"{args.output}: {len(made['talks'])} talks, {made['audio_s'] / 3600:.2f} h, references in {languages}")
+    for language, lines in made["repaired"].items():
+        print(f"ref.{language}.txt: quotes of {len(lines)} lines repaired (a spreadsheet had doubled them)")
+    if made["known"]:
+        differ = f", but these files differ: {', '.join(made['differ'])}" if made["differ"] else ""
+        print(f"This is the {made['known']}{differ}.")
     return 0

@@ -33,7 +33,7 @@ class References:
     @property
     def talks(self) -> tuple[str, ...]:
         """Names (stems of the audio files), in the order of the segmentation."""
-        return tuple(dict.fromkeys(_stem(segment) for segment in self.segments))
+        return tuple(dict.fromkeys(stem(segment) for segment in self.segments))
 
     @property
     def digest(self) -> str:
@@ -46,11 +46,11 @@ class References:
         for name in stems:
             if name not in self.talks:
                 raise UserError(f"The segmentation has no talk '{name}'.{nearest(name, self.talks)}")
-        return self._take([i for i, segment in enumerate(self.segments) if _stem(segment) in stems])
+        return self._take([i for i, segment in enumerate(self.segments) if stem(segment) in stems])
 
     def of_talk(self, name: str) -> References:
         """One talk."""
-        return self._take([i for i, segment in enumerate(self.segments) if _stem(segment) == name])
+        return self._take([i for i, segment in enumerate(self.segments) if stem(segment) == name])
 
     def write(self, segments: Path, target: Path) -> None:
         """Write what OmniSTEval reads; ``segments`` must end in ``.json``."""
@@ -63,7 +63,7 @@ class References:
 
     def _segments_json(self) -> str:
         return json.dumps(
-            [{"wav": f"{_stem(s)}.wav", "offset": s["offset"], "duration": s["duration"]} for s in self.segments]
+            [{"wav": f"{stem(s)}.wav", "offset": s["offset"], "duration": s["duration"]} for s in self.segments]
         )
 
 
@@ -72,27 +72,29 @@ def load(segments: Path, folder: Path, language: str, damaged: Damaged = "refuse
 
     ``damaged``: what to do with lines that went through a spreadsheet (see ``eval.quotes``).
     """
-    entries = _read_segments(segments)
-    talks = [_stem(entry) for entry in entries]
+    entries = read_segmentation(segments)
+    talks = [stem(entry) for entry in entries]
 
     def read(path: Path) -> tuple[str, ...]:
-        return quotes.treat(_read_lines(path, len(entries), segments), talks, path, damaged)
+        return quotes.treat(read_lines(path, len(entries), segments), talks, path, damaged)
 
     target = read(folder / f"ref.{language}.txt")
     english = folder / "ref.en.txt"
     source = read(english) if english.is_file() else None
-    if len({_stem(entry) for entry in entries}) != len({entry["wav"] for entry in entries}):
+    if len({stem(entry) for entry in entries}) != len({entry["wav"] for entry in entries}):
         raise UserError(f"{segments} has different audio files of the same name: rename them, scoring goes by name.")
     loaded = References(tuple(entries), target, source)
     order = loaded.talks
-    return loaded._take(sorted(range(len(entries)), key=lambda row: order.index(_stem(entries[row]))))
+    return loaded._take(sorted(range(len(entries)), key=lambda row: order.index(stem(entries[row]))))
 
 
-def _stem(segment: dict[str, Any]) -> str:
+def stem(segment: dict[str, Any]) -> str:
+    """Name of a segment's talk."""
     return Path(segment["wav"]).stem
 
 
-def _read_segments(path: Path) -> list[dict[str, Any]]:
+def read_segmentation(path: Path) -> list[dict[str, Any]]:
+    """Segments of a YAML file in its order; UserError when it is none."""
     if not path.is_file():
         raise UserError(f"No segmentation {path}: give one with --segments.")
     try:
@@ -114,7 +116,8 @@ def _read_segments(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def _read_lines(path: Path, expected: int, segments: Path) -> tuple[str, ...]:
+def read_lines(path: Path, expected: int, segments: Path) -> tuple[str, ...]:
+    """Lines of a reference file without outer spaces; UserError unless there are ``expected``."""
     if not path.is_file():
         raise UserError(f"No references {path}: give their folder with --references.")
     try:

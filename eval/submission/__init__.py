@@ -1,0 +1,1 @@
+"""A submission to the simultaneous track as one tarball: ``alignatt submission build`` and ``… check``."""
