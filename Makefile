@@ -16,7 +16,9 @@ CONSTRAINTS = $(if $(wildcard $(VLLM_STAMP)),constraints-vllm.txt,constraints.tx
 
 # PROFILE: demo (the shipped tiny model, any machine) or a40 (the full models, one 48 GB GPU).
 PROFILE ?= demo
-OUT ?= out/$(PROFILE)
+# ENGINE: hf (Transformers) or vllm. What an engine makes has a folder of its own.
+ENGINE ?= hf
+OUT ?= out/$(PROFILE)$(if $(filter-out hf,$(ENGINE)),-$(ENGINE))
 # More keys for an evaluated run, e.g. SET="policy.margin_words=1".
 SET ?=
 QUIET ?=
@@ -42,7 +44,7 @@ endif
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-zA-Z].*:.*## / { printf "%-24s %s\n", $$1, $$2 }' Makefile
-	@echo "Variables: PROFILE=demo|a40 TALKS=\"audio …\" SEGMENTS=yaml REFERENCES=folder OUT=folder SET=\"key=value …\" COMET=1"
+	@echo "Variables: PROFILE=demo|a40 ENGINE=hf|vllm TALKS=\"audio …\" SEGMENTS=yaml REFERENCES=folder OUT=folder SET=\"key=value …\" COMET=1"
 
 setup: $(STAMP) ## make .venv with pinned packages
 
@@ -79,9 +81,10 @@ eval-ende-high: ## English → German within 4 s, scored (likewise enit, enzh)
 # $* is <pair>-<regime>. The offline yardstick is shared by both regimes and made again only when talks, code or
 # weights are newer.
 $(EVALS): PAIR = $(firstword $(subst -, ,$*))
-$(EVALS): AGENT = $(BIN)/simulstream --agent agent.AlignAttAgent --src-lang en --tgt-lang $(PAIR:en%=%) --source $(TALKS)
+$(EVALS): AGENT = $(BIN)/simulstream --agent agent.AlignAttAgent --src-lang en --tgt-lang $(PAIR:en%=%) --source $(TALKS) \
+  $(if $(filter-out hf,$(ENGINE)),--set mt.engine=$(ENGINE))
 $(EVALS): OFFLINE = $(OUT)/$(PAIR)-offline
-$(EVALS): eval-%: $(STAMP)
+$(EVALS): eval-%: $(STAMP) $(if $(filter vllm,$(ENGINE)),$(VLLM_STAMP))
 	@$(BIN)/python -m eval.weights $*$(PRESET_SUFFIX)
 	@[ -n "$(strip $(TALKS))" ] && [ -n "$(SEGMENTS)" ] && [ -n "$(REFERENCES)" ] \
 	  || { echo "PROFILE=$(PROFILE) wants TALKS=\"audio …\" SEGMENTS=yaml REFERENCES=folder." >&2; exit 2; }

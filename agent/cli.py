@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
-COMMAND_MODULES = ("eval.command", "heads.command", "demo.command", "agent.models_command")
+COMMAND_MODULES = ("eval.command", "heads.command", "demo.command", "agent.models_command", "agent.doctor")
 """Modules that add sub-commands to ``alignatt``: each has ``add_parsers(subparsers)``."""
 
 EXAMPLES = """\

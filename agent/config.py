@@ -68,10 +68,29 @@ class PromptConfig:
 
 
 @dataclass(frozen=True)
+class VllmConfig:
+    """The ``vllm`` engine. One engine serves all sessions and directions of a process."""
+
+    max_num_seqs: int = 16
+    """Drafts decoded at once; more of them wait."""
+    max_model_len: int = 4096
+    """Longest prompt with its draft in tokens; the model's own limit where that is smaller."""
+    gpu_memory_utilization: float = 0.9
+    """Share of the GPU's memory for weights and KV cache."""
+    kv_cache_gib: float = 0.0
+    """Size of the KV cache; 0: what gpu_memory_utilization leaves, on a CPU 1 GiB."""
+    tensor_parallel: int = 1
+    """GPUs that share the model."""
+    compile: bool = True
+    """Compile the model: slower start (less so the second time), faster steps. False also means no CUDA graphs."""
+    cuda_graphs: Literal["none", "piecewise", "full_and_piecewise"] = "piecewise"
+
+
+@dataclass(frozen=True)
 class MtConfig:
     """Machine translation."""
 
-    engine: Literal["hf"] = "hf"
+    engine: Literal["hf", "vllm"] = "hf"
     model: str = "demo/model"
     """Folder or hub id of a decoder-only model with a chat template."""
     revision: str = ""
@@ -93,6 +112,7 @@ class MtConfig:
     dtype: str = "float32"
     threads: int = 1
     """CPU threads of the translation model; small models are fastest with one."""
+    vllm: VllmConfig = field(default_factory=VllmConfig)
 
 
 @dataclass(frozen=True)
@@ -247,6 +267,11 @@ def validate(config: AgentConfig) -> AgentConfig:
         ("mt.max_final_tokens", config.mt.max_final_tokens, 1),
         ("mt.n_heads", config.mt.n_heads, 0),
         ("mt.threads", config.mt.threads, 1),
+        ("mt.vllm.max_num_seqs", config.mt.vllm.max_num_seqs, 1),
+        ("mt.vllm.max_model_len", config.mt.vllm.max_model_len, 64),
+        ("mt.vllm.gpu_memory_utilization", config.mt.vllm.gpu_memory_utilization, 0.01),
+        ("mt.vllm.kv_cache_gib", config.mt.vllm.kv_cache_gib, 0.0),
+        ("mt.vllm.tensor_parallel", config.mt.vllm.tensor_parallel, 1),
         ("policy.margin_words", config.policy.margin_words, 0),
         ("policy.confirmations", config.policy.confirmations, 0),
         ("policy.median_width", config.policy.median_width, 1),
@@ -260,6 +285,8 @@ def validate(config: AgentConfig) -> AgentConfig:
     ):
         if not value >= low:
             raise UserError(f"Key '{name}' must be at least {low}, not {value}.")
+    if config.mt.vllm.gpu_memory_utilization > 1:
+        raise UserError("Key 'mt.vllm.gpu_memory_utilization' is a share of the GPU's memory: at most 1.")
     if config.policy.median_width % 2 == 0:
         raise UserError(f"Key 'policy.median_width' must be odd, not {config.policy.median_width}.")
     return dataclasses.replace(config, latency_unit="char" if config.target_lang == "zh" else "word")

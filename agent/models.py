@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.asr import build_recognizer
-from agent.config import AgentConfig, MtConfig, check_direction
+from agent.config import TARGET_LANGUAGES, AgentConfig, MtConfig, check_direction
 from agent.errors import UserError
+from agent.mt.drafter import Drafter, Head
 from agent.mt.hf import HFDrafter, end_of_turn_ids, load_model
-from agent.mt.policy import build_policy
+from agent.mt.policy import Policy, build_policy
 from agent.mt.prompt import PromptLayout
 from agent.mt.translator import Translator
 from agent.words import Frontier
@@ -22,29 +23,30 @@ LOGGER = logging.getLogger("alignatt")
 
 @dataclass
 class LoadedModel:
-    """A translation model with its drafter."""
+    """A translation model: its Transformers text configuration, its tokenizer, its drafter."""
 
-    model: Any
+    text_config: Any
     tokenizer: Any
-    drafter: HFDrafter
+    drafter: Drafter
 
 
 @dataclass
 class ModelCache:
     """What has been loaded. Thread-safe."""
 
-    _models: dict[tuple[str, ...], LoadedModel] = field(default_factory=dict)
+    _models: dict[tuple[Any, ...], LoadedModel] = field(default_factory=dict)
     _translators: dict[tuple[AgentConfig, str, str], Translator] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def model(self, config: MtConfig) -> LoadedModel:
-        """The model of a configuration, loaded at the first call."""
-        key = (config.engine, config.model, config.revision, config.device, config.dtype, str(config.threads))
+    def model(self, config: MtConfig, heads: tuple[Head, ...] = ()) -> LoadedModel:
+        """The model of a configuration, loaded at the first call. ``heads``: what a ``vllm`` engine has to capture."""
+        key: tuple[Any, ...] = (config.engine, config.model, config.revision, config.device, config.dtype)
+        key = (*key, config.threads)
+        if config.engine == "vllm":
+            key = (*key, config.vllm, config.max_draft_tokens, config.early_stop, heads)
         with self._lock:
             if key not in self._models:
-                model, tokenizer = load_model(config)
-                drafter = HFDrafter(model, end_of_turn_ids(model, tokenizer), config.threads)
-                self._models[key] = LoadedModel(model, tokenizer, drafter)
+                self._models[key] = _load(config, heads)
             return self._models[key]
 
     def translator(self, config: AgentConfig, source: str, target: str) -> Translator:
@@ -56,17 +58,26 @@ class ModelCache:
                 self._translators[key] = self._build(config, source, target)
             return self._translators[key]
 
+    def close(self) -> None:
+        """End engines that have processes of their own, which otherwise end with this one."""
+        with self._lock:
+            for loaded in self._models.values():
+                close = getattr(loaded.drafter, "close", None)
+                if close is not None:
+                    close()
+            self._models.clear()
+            self._translators.clear()
+
     def _build(self, config: AgentConfig, source: str, target: str) -> Translator:
         policy = build_policy(config.policy)
         # The cheap checks come first: a missing head set is reported before any weights are read.
         path = headset.head_set_path(config.mt.head_set, source, target) if policy.needs_rows else None
         heads = headset.load(path) if path else None
-        loaded = self.model(config.mt)
+        loaded = self.model(config.mt, _engine_heads(config.mt, source, policy))
         layout = PromptLayout(loaded.tokenizer, config.mt.prompt, source, target)
         selection = None
         if heads is not None:
-            text_config = loaded.model.config.get_text_config()
-            n_layers, n_heads = text_config.num_hidden_layers, text_config.num_attention_heads
+            n_layers, n_heads = loaded.text_config.num_hidden_layers, loaded.text_config.num_attention_heads
             for warning in headset.check_fits(heads, n_layers, n_heads, layout.fingerprint, str(path)):
                 LOGGER.warning(warning)
             if heads.direction != f"{source}-{target}":
@@ -96,3 +107,26 @@ class ModelCache:
         if config.asr.engine != "replay":
             recognizer = build_recognizer(config)
             recognizer.reset()
+
+
+def _load(config: MtConfig, heads: tuple[Head, ...]) -> LoadedModel:
+    if config.engine == "vllm":
+        from agent.mt.vllm import VllmDrafter, load_checkpoint
+
+        checkpoint = load_checkpoint(config)
+        return LoadedModel(checkpoint.text_config, checkpoint.tokenizer, VllmDrafter(config, checkpoint, heads))
+    model, tokenizer = load_model(config)
+    drafter = HFDrafter(model, end_of_turn_ids(model, tokenizer), config.threads)
+    return LoadedModel(model.config.get_text_config(), tokenizer, drafter)
+
+
+def _engine_heads(config: MtConfig, source: str, policy: Policy) -> tuple[Head, ...]:
+    """Heads of all directions that have a head set: one engine serves them all."""
+    heads: set[Head] = set()
+    for target in TARGET_LANGUAGES if policy.needs_rows and config.engine == "vllm" else ():
+        try:
+            found = headset.load(headset.head_set_path(config.head_set, source, target))
+        except UserError:
+            continue
+        heads.update(found.select(policy.row_convention, config.n_heads).heads)
+    return tuple(sorted(heads))

@@ -63,19 +63,25 @@ def engine_options(
     return options
 
 
-def sampling_args(key: str, span: tuple[int, int], n_rows: int, stop: StopRule | None = None) -> dict[str, Any]:
+def sampling_args(
+    key: str, span: tuple[int, int], n_rows: int, stop: StopRule | None = None, *, n_before: int = 0
+) -> dict[str, Any]:
     """``extra_args`` of ``SamplingParams`` for a request whose rows are fetched as ``key`` (new for every request).
 
     ``span``: columns [start, end) of the prompt that are kept of every row. Row ``i`` is the query at position
     ``len(prompt) - 1 + i``: it predicts token ``i``, and row ``i + 1`` is token ``i``'s own. So ``n_rows`` is the draft
-    length, or one more where the last token's own row is wanted (the draft then has to be one token longer).
+    length, or one more where the last token's own row is wanted (the draft then has to be one token longer). With
+    ``n_before`` the rows begin that many positions earlier, inside the prompt; what vLLM takes from its prefix cache
+    has no rows, so this fails when ``num_cached_tokens`` exceeds ``len(prompt) - 1 - n_before``.
     """
     start, end = span
     if not 0 <= start < end:
         raise CaptureError(f"sampling_args: span {start}:{end} is empty or negative.")
     if n_rows < 1 or not key:
         raise CaptureError("sampling_args: a key and at least one row are needed.")
-    request: dict[str, Any] = {"key": key, "span": [start, end], "rows": n_rows}
+    if n_before < 0:
+        raise CaptureError("sampling_args: n_before is negative.")
+    request: dict[str, Any] = {"key": key, "span": [start, end], "rows": n_rows, "before": n_before}
     if stop is not None:
         if stop.limit_column < 0:
             raise CaptureError("StopRule: limit_column counts from 0, the span's first column.")

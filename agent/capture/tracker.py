@@ -120,9 +120,10 @@ class Tracker:
                 return
             n_prompt = len(new.prompt_token_ids or ())
             span, stop, check = tuple(asked["span"]), asked.get("stop"), asked.get("check", False)
-            request = TrackedRequest(asked["key"], span, asked["rows"], n_prompt - 1, stop, check)
+            first_row = n_prompt - 1 - asked["before"]
+            request = TrackedRequest(asked["key"], span, asked["rows"], first_row, stop, check)
             request.next_row = request.first_row
-            request.error = self._refuse(request, n_prompt)
+            request.error = self._refuse(request, n_prompt, new.num_computed_tokens)
             self.live[new.req_id] = request
         else:
             self._suspend(new.req_id)
@@ -130,11 +131,13 @@ class Tracker:
         request.computed = new.num_computed_tokens + n_scheduled
         self._map(request)
 
-    def _refuse(self, request: TrackedRequest, n_prompt: int) -> str | None:
+    def _refuse(self, request: TrackedRequest, n_prompt: int, n_cached: int) -> str | None:
         if request.n_rows > self.max_rows:
             return f"{request.n_rows} rows were asked for; the engine was started with max_rows={self.max_rows}."
         if request.span[1] > n_prompt:
             return f"Span {request.span[0]}:{request.span[1]} ends behind the prompt of {n_prompt} tokens."
+        if not 0 <= n_cached <= request.first_row:
+            return f"Rows from position {request.first_row} on were asked for; {n_cached} positions are cached ones."
         return None
 
     def _finish(self, request_id: str) -> None:

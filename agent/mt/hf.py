@@ -172,14 +172,19 @@ class _Decoding:
         return rows
 
 
-def load_model(config: MtConfig, attention: str = IMPLEMENTATION) -> tuple[Any, Any]:
-    """(model in eval mode, tokenizer) of ``config.model``. UserError when the weights are absent or cannot be used."""
+def checkpoint_name(config: MtConfig) -> str:
+    """Folder or hub id of ``config.model``. UserError for a folder without weights and for what is neither."""
     path = resolve(config.model)
-    name = str(path) if path.is_dir() else config.model
     if not path.is_dir() and (config.model.startswith((".", "/", "~", "demo/")) or config.model.count("/") != 1):
         raise UserError(f"No model folder {config.model}: give a folder or hub id with --set mt.model=…")
     if path.is_dir() and not any(path.glob("*.safetensors")):
         raise UserError(f"Model folder {path} has no *.safetensors weights; download or build them there.")
+    return str(path) if path.is_dir() else config.model
+
+
+def load_model(config: MtConfig, attention: str = IMPLEMENTATION) -> tuple[Any, Any]:
+    """(model in eval mode, tokenizer) of ``config.model``. UserError when the weights are absent or cannot be used."""
+    name = checkpoint_name(config)
     dtype = getattr(torch, config.dtype, None)
     if not isinstance(dtype, torch.dtype):
         raise UserError(f"Key 'mt.dtype': '{config.dtype}' is no number type; use float32, bfloat16 or float16.")

@@ -1,0 +1,236 @@
+"""vLLM's AsyncLLM on an event loop in a thread of its own, for callers in any thread.
+
+The engine starts with the first job and runs in processes of its own. When it dies or hangs, that is said in one line,
+it is started again, once, and the jobs it had are run again. `EngineThread.close` (also at exit) ends its processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import multiprocessing
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from agent.errors import UserError
+from agent.mt import engine_process
+
+LOGGER = logging.getLogger("alignatt")
+HANG_S = 300.0
+"""A job that takes longer is taken for a sign that the engine hangs."""
+CLOSE_S = 30.0
+"""How long the engine may take to end before its processes are killed."""
+
+T = TypeVar("T")
+Job = Callable[[Any], Awaitable[T]]
+
+
+class EngineError(UserError):
+    """The engine did not start, or died and is not started again."""
+
+
+class EngineThread:
+    """One engine. Thread-safe.
+
+    ``arguments``: of ``AsyncEngineArgs``; ``environment``: variables of its processes; ``examine``: run on every engine
+    that has started, which does not serve when it raises.
+    """
+
+    def __init__(
+        self,
+        arguments: Mapping[str, Any],
+        environment: Mapping[str, str] | None = None,
+        examine: Job[None] | None = None,
+    ) -> None:
+        self.arguments = dict(arguments)
+        self._examine = examine
+        self.n_starts = 0
+        self._environment = dict(environment or {})
+        self._lock = threading.Lock()
+        self._changing = asyncio.Lock()
+        self._loop = asyncio.new_event_loop()
+        self._thread: threading.Thread | None = None
+        self._opening = False
+        self._closed = False
+        self._engine: Any = None
+        self._others: set[int] = set()
+        self._log: Path | None = None
+
+    def run(self, job: Job[T]) -> Future[T]:
+        """Start ``job(engine)`` on the engine's loop; cancelling the future cancels it. EngineError when it is gone."""
+        self.start()
+        return asyncio.run_coroutine_threadsafe(self._guarded(job), self._loop)
+
+    def start(self) -> None:
+        """Start the engine if that has not been done; returns when it is ready. EngineError with the reason if not."""
+        with self._lock:
+            if self._closed:
+                raise EngineError("The vLLM engine was closed.")
+            if self._thread is not None:
+                return
+            self._thread = threading.Thread(target=self._serve, name="vllm-engine", daemon=True)
+            self._opening = True
+            self._thread.start()
+            atexit.register(self.close)
+            opened = asyncio.run_coroutine_threadsafe(self._open(), self._loop)
+        try:
+            opened.result()
+        except BaseException:
+            # Also for Ctrl-C: vLLM's start cannot be interrupted, its processes can.
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the engine and its processes. Idempotent; jobs that still run are cancelled."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        atexit.unregister(self.close)
+        if self._thread is None:
+            self._loop.close()
+            return
+        if self._opening:
+            self._kill()
+        self._loop.call_soon_threadsafe(self._stop)
+        self._thread.join(CLOSE_S)
+        if self._thread.is_alive():
+            self._kill()
+            self._thread.join(CLOSE_S)
+        if self._log is not None:
+            self._log.unlink(missing_ok=True)
+
+    async def _guarded(self, job: Job[T]) -> T:
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        while True:
+            async with self._changing:
+                engine = self._engine
+            if engine is None:
+                raise EngineError("The vLLM engine is gone.")
+            try:
+                return await asyncio.wait_for(job(engine), HANG_S)
+            except EngineDeadError:
+                await self._replace(engine, "died")
+            except TimeoutError:
+                await self._replace(engine, f"did not answer for {HANG_S:.0f} s")
+
+    async def _replace(self, engine: Any, what: str) -> None:
+        """Start the engine again, unless another job has seen to that."""
+        async with self._changing:
+            if self._engine is not engine or self._closed:
+                return
+            said = self._reason()
+            because = f" ({said})" if said else ""
+            self._engine = None
+            with suppress(Exception):
+                engine.shutdown()
+            if self.n_starts > 1:
+                raise EngineError(
+                    f"The vLLM engine {what} again{because}. What was said stays said; start anew, with "
+                    f"mt.vllm.compile=false or mt.engine=hf if it happens again.{self._kept_log()}"
+                )
+            LOGGER.warning("The vLLM engine %s%s; it is started again.", what, because)
+            await self._open()
+
+    async def _open(self) -> None:
+        """Make the engine and examine it. Making it blocks the loop: without an engine there is nothing else to do."""
+        self.n_starts += 1
+        self._opening = True
+        self._others = {process.pid for process in multiprocessing.active_children() if process.pid}
+        engine = None
+        try:
+            with self._variables():
+                if self._log is not None:  # it warns at import, before it reads VLLM_LOGGING_LEVEL
+                    logging.getLogger("vllm").setLevel(logging.ERROR)
+                from vllm.engine.arg_utils import AsyncEngineArgs
+                from vllm.v1.engine.async_llm import AsyncLLM
+
+                engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**self.arguments))
+            if self._examine is not None:
+                await self._examine(engine)
+            self._engine = engine
+        except Exception as error:
+            said = "" if engine is not None else self._reason()
+            said = said or " ".join(str(error).split())[: engine_process.MAX_REASON]
+            what = "is not used" if engine is not None else "did not start"
+            if engine is not None:
+                with suppress(Exception):
+                    engine.shutdown()
+            raise EngineError(f"The vLLM engine {what}: {said.rstrip('.')}.{self._kept_log()}") from error
+        finally:
+            self._opening = False
+
+    def _serve(self) -> None:
+        # Children inherit the mask: Ctrl-C reaches this process alone, which then ends them in order.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    def _stop(self) -> None:
+        """On the loop: end the engine, cancel what waits for it, leave."""
+
+        async def stop() -> None:
+            engine, self._engine = self._engine, None
+            tasks = [task for task in asyncio.all_tasks(self._loop) if task is not asyncio.current_task()]
+            if engine is not None:
+                with suppress(Exception):
+                    engine.shutdown()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._loop.stop()
+
+        self._stopping = self._loop.create_task(stop())
+
+    def _kill(self) -> None:
+        """Kill the processes of an engine that is starting or does not end."""
+        import psutil
+
+        ours = [p.pid for p in multiprocessing.active_children() if p.pid and p.pid not in self._others]
+        for pid in ours:
+            with suppress(psutil.Error):
+                parent = psutil.Process(pid)
+                for process in (*parent.children(recursive=True), parent):
+                    with suppress(psutil.Error):
+                        process.kill()
+
+    @contextmanager
+    def _variables(self) -> Iterator[None]:
+        """The environment that the engine's processes inherit. What the user has set is left as it is."""
+        quiet = not LOGGER.isEnabledFor(logging.INFO)
+        variables = {"VLLM_NO_USAGE_STATS": "1", "VLLM_WORKER_MULTIPROC_METHOD": "spawn", **self._environment}
+        variables[engine_process.VARIABLE] = ""
+        if quiet:
+            if self._log is None:
+                handle, path = tempfile.mkstemp(prefix="alignatt-vllm-", suffix=".log")
+                os.close(handle)
+                self._log = Path(path)
+            self._log_start = self._log.stat().st_size
+            variables |= {"VLLM_LOGGING_LEVEL": "ERROR", engine_process.VARIABLE: str(self._log)}
+        added = {name: value for name, value in variables.items() if name not in os.environ}
+        os.environ.update(added)
+        try:
+            yield
+        finally:
+            for name in added:
+                os.environ.pop(name, None)
+
+    def _reason(self) -> str:
+        return engine_process.reason(self._log, self._log_start) if self._log is not None else ""
+
+    def _kept_log(self) -> str:
+        """Keep the log and say where it is."""
+        log, self._log = self._log, None
+        return f" Everything it said: {log}" if log is not None and log.stat().st_size else ""

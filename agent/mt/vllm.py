@@ -1,0 +1,460 @@
+"""The ``vllm`` engine: drafts of any number of sessions, batched by one AsyncLLM, rows from `agent.capture`.
+
+vLLM is imported when the first draft is asked for. Tokens are those of stock vLLM, and in float32 those of the ``hf``
+engine. docs/engines.md says how to choose between the two and what each setting does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import tempfile
+import threading
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+from agent.capture import (
+    CapturedRows,
+    CaptureError,
+    SelfTestReport,
+    engine_options,
+    merge,
+    sampling_args,
+    self_test_async,
+    transformers_reference,
+)
+from agent.capture import StopRule as EngineStopRule
+from agent.config import MtConfig
+from agent.errors import UserError
+from agent.mt.drafter import Draft, DraftRequest, Finish, Head
+from agent.mt.engine import EngineThread
+from agent.mt.hf import checkpoint_name, end_of_turn_ids
+from agent.mt.units import likely_unit_starts
+
+TEXT_ONLY = {"Gemma4ForConditionalGeneration": "Gemma4ForCausalLM"}
+"""Multimodal architectures whose checkpoints vLLM also loads without the towers, by the name of the text model."""
+CPU_BLOCK_TOKENS = 32
+"""Tokens per KV cache block on a CPU, where vLLM's default of 128 would leave short prompts out of the prefix cache."""
+CPU_KV_CACHE_GIB = 1.0
+MAX_REFERENCE_GIB = 1.0
+"""Weights up to this size are loaded a second time, by Transformers, for the self-test of a float32 engine."""
+
+MAX_GUESS_LOGITS = 2**27
+"""Guesses are checked by the logits of the whole prompt, half a GiB for this many in float32; no more are computed."""
+
+
+class DraftCancelledError(RuntimeError):
+    """The stream was closed while it was drafted for."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What is known of a model without its weights. ``config``: Transformers' configuration of the whole model."""
+
+    name: str
+    config: Any
+    tokenizer: Any
+    end_ids: tuple[int, ...]
+
+    @property
+    def text_config(self) -> Any:
+        """Configuration of the language model."""
+        return self.config.get_text_config()
+
+
+def load_checkpoint(config: MtConfig) -> Checkpoint:
+    """Configuration and tokenizer of ``config.model``. UserError when they are absent or cannot be used."""
+    name = checkpoint_name(config)
+    revision = {"revision": config.revision} if config.revision else {}
+    try:
+        model_config = AutoConfig.from_pretrained(name, **revision)
+        tokenizer = AutoTokenizer.from_pretrained(name, **revision)
+        try:
+            generation = GenerationConfig.from_pretrained(name, **revision)
+        except OSError:  # it has none: its end tokens are in the configuration
+            generation = GenerationConfig.from_model_config(model_config)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"Cannot load mt.model {config.model}: {reason} Give a folder or download it.") from error
+    end_ids = end_of_turn_ids(SimpleNamespace(generation_config=generation), tokenizer)
+    return Checkpoint(name, model_config, tokenizer, tuple(end_ids))
+
+
+def engine_arguments(
+    config: MtConfig, checkpoint: Checkpoint, heads: Sequence[Head], starts_word: str | None = None
+) -> dict[str, Any]:
+    """Keyword arguments of ``AsyncEngineArgs`` for an engine that captures ``heads`` (empty: none).
+
+    ``starts_word``: ``.npy`` file of the tokens at which it may end drafts (None: it never does).
+    """
+    ours = config.vllm
+    on_cpu = not _on_gpu(config)
+    if config.dtype not in ("float32", "bfloat16", "float16"):
+        raise UserError(f"Key 'mt.dtype': '{config.dtype}' is no number type; use float32, bfloat16 or float16.")
+    arguments: dict[str, Any] = {
+        "model": checkpoint.name,
+        "dtype": config.dtype,
+        "skip_tokenizer_init": True,
+        "generation_config": "vllm",
+        "enable_prefix_caching": True,
+        "enforce_eager": not ours.compile,
+        "max_num_seqs": ours.max_num_seqs,
+        "max_model_len": max_length(config, checkpoint),
+        "tensor_parallel_size": ours.tensor_parallel,
+        "gpu_memory_utilization": ours.gpu_memory_utilization,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+    }
+    if config.revision:
+        arguments["revision"] = config.revision
+    if on_cpu:
+        arguments["block_size"] = CPU_BLOCK_TOKENS
+    elif ours.compile:
+        arguments["compilation_config"] = {"cudagraph_mode": ours.cuda_graphs.upper()}
+    kv_cache_gib = ours.kv_cache_gib or (CPU_KV_CACHE_GIB if on_cpu else 0.0)
+    if kv_cache_gib:
+        arguments["kv_cache_memory_bytes"] = int(kv_cache_gib * 2**30)
+    architectures = checkpoint.config.architectures or [""]
+    if architectures[0] in TEXT_ONLY:
+        arguments["hf_overrides"] = {"architectures": [TEXT_ONLY[architectures[0]]]}
+    if heads:
+        pairs = [(head.layer, head.head) for head in heads]
+        # One more row than tokens: the own row of a draft's last token.
+        max_rows = config.max_draft_tokens + 1
+        # Where a rank has only some of the heads, it cannot decide.
+        starts = starts_word if ours.tensor_parallel == 1 else None
+        arguments |= engine_options(pairs, max_num_seqs=ours.max_num_seqs, max_rows=max_rows, starts_word=starts)
+    return arguments
+
+
+def max_length(config: MtConfig, checkpoint: Checkpoint) -> int:
+    """Longest prompt with its draft, in tokens."""
+    own = getattr(checkpoint.text_config, "max_position_embeddings", None)
+    return min(config.vllm.max_model_len, own or config.vllm.max_model_len)
+
+
+class VllmDrafter:
+    """A `Drafter` on vLLM. ``heads``: all that requests may ask rows of, in any direction.
+
+    The engine starts with the first draft, and serves only when its rows pass the self-test. ``draft`` raises
+    `agent.mt.engine.EngineError` when it cannot start or died twice, `DraftCancelledError` when the stream is forgotten
+    meanwhile.
+    """
+
+    def __init__(self, config: MtConfig, checkpoint: Checkpoint, heads: Sequence[Head] = ()) -> None:
+        require_vllm()
+        self._folder = tempfile.TemporaryDirectory(prefix="alignatt-", ignore_cleanup_errors=True)
+        starts_word = None
+        if config.early_stop and heads:
+            starts_word = f"{self._folder.name}/starts_word.npy"
+            np.save(starts_word, np.asarray(likely_unit_starts(checkpoint.tokenizer), dtype=np.int64))
+        arguments = engine_arguments(config, checkpoint, heads, starts_word)
+        self.engine = EngineThread(arguments, _environment(config), self._examine if heads else None)
+        self._report: SelfTestReport | None = None
+        self._reference_model = checkpoint.name if _is_small(checkpoint) else None
+        self._revision = config.revision or None
+        self._stops_in_step = "logits_processors" in arguments
+        self._n_vocabulary = int(checkpoint.text_config.vocab_size)
+        self._order = {head: index for index, head in enumerate(heads)}
+        self._end_ids = frozenset(checkpoint.end_ids)
+        self._max_length = max_length(config, checkpoint)
+        self._max_rows = config.max_draft_tokens + 1
+        self._numbers = itertools.count()
+        self._running: dict[str, set[Future[Draft]]] = {}
+        self._lock = threading.Lock()
+
+    def draft(self, request: DraftRequest) -> Draft:
+        """Greedy draft; see `agent.mt.drafter.Draft` for shapes."""
+        self._check(request)
+        future = self.engine.run(lambda engine: self._draft(engine, request))
+        with self._lock:
+            self._running.setdefault(request.stream, set()).add(future)
+        try:
+            return future.result()
+        except CancelledError:
+            raise DraftCancelledError(f"Stream {request.stream} was closed while it was drafted for.") from None
+        except BaseException:
+            future.cancel()
+            raise
+        finally:
+            with self._lock:
+                self._running[request.stream].discard(future)
+                if not self._running[request.stream]:
+                    del self._running[request.stream]
+
+    def forget(self, stream: str) -> None:
+        """Cancel what runs for ``stream``. Its part of the prefix cache goes when room is needed."""
+        with self._lock:
+            futures = list(self._running.get(stream, ()))
+        for future in futures:
+            future.cancel()
+
+    def self_test(self) -> SelfTestReport:
+        """What the self-test found when the engine started; it starts now if it has not. EngineError when it failed."""
+        self.engine.start()
+        if self._report is None:
+            raise ValueError("The engine captures no heads: there are no rows to test.")
+        return self._report
+
+    def close(self) -> None:
+        """End the engine. Done at exit, too."""
+        self.engine.close()
+        self._folder.cleanup()
+
+    async def _examine(self, engine: Any) -> None:
+        reference = transformers_reference(self._reference_model, self._revision) if self._reference_model else None
+        self._report = await self_test_async(engine, reference)
+
+    def _check(self, request: DraftRequest) -> None:
+        unknown = [head for head in request.heads if head not in self._order]
+        if unknown:
+            raise ValueError(f"The engine was started without head {unknown[0].layer}.{unknown[0].head}.")
+        n_new, bound = request.max_new_tokens, self._max_rows - 1
+        if request.heads and n_new > bound:
+            raise ValueError(f"{n_new} tokens with rows were asked for; mt.max_draft_tokens is {bound}.")
+        n_prompt = len(request.prompt_ids) + len(request.prefix_ids)
+        if n_prompt + request.max_new_tokens + 1 > self._max_length:
+            raise UserError(
+                f"A prompt of {n_prompt} tokens and a draft of {request.max_new_tokens} do not fit the "
+                f"{self._max_length} tokens of mt.vllm.max_model_len (or of the model)."
+            )
+
+    async def _draft(self, engine: Any, request: DraftRequest) -> Draft:
+        draft = _Growing(request, self._end_ids)
+        guess = draft.usable_guess(MAX_GUESS_LOGITS // self._n_vocabulary)
+        while draft.finish is None:
+            part = await self._part(engine, draft, guess)
+            if part is not None:
+                draft.add(part)
+            # None: the prefix cache holds places of the guess, of which the engine then tells nothing.
+            guess = ()
+        return draft.result()
+
+    async def _part(self, engine: Any, draft: _Growing, guess: tuple[int, ...]) -> _Part | None:
+        """One request to the engine, which goes on from what the draft has."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        request, key = draft.request, f"draft-{next(self._numbers)}"
+        ids = [*request.prompt_ids, *request.prefix_ids, *draft.token_ids]
+        # A token's own row comes with the step after it.
+        max_tokens = request.max_new_tokens - len(draft.token_ids) - len(guess) + draft.own
+        watched = bool(guess) or draft.asks_between_tokens
+        sampling = SamplingParams(
+            temperature=0.0,
+            max_tokens=max_tokens,
+            stop_token_ids=sorted(self._end_ids),
+            ignore_eos=True,
+            detokenize=False,
+            logprobs=1,
+            prompt_logprobs=1 if guess else None,
+            skip_reading_prefix_cache=False,
+            output_kind=RequestOutputKind.CUMULATIVE if watched else RequestOutputKind.FINAL_ONLY,
+            extra_args=self._row_args(draft, key, max_tokens, len(guess)),
+        )
+        prompt = {"prompt_token_ids": [*ids, *guess]}
+        part = _Part()
+        completion: Any = None
+        async with aclosing(engine.generate(prompt, sampling, request_id=key)) as outputs:
+            async for output in outputs:  # leaving early aborts the request
+                n_cached, is_first = output.num_cached_tokens or 0, completion is None
+                completion = output.outputs[0]
+                if guess and n_cached >= len(ids):
+                    return None
+                if guess and is_first:
+                    part.judge_guess(output.prompt_logprobs[len(ids) :], guess)
+                part.n_prefilled = len(ids) + len(guess) - n_cached
+                if part.n_guessed < len(guess) or draft.is_settled_by((*part.token_ids, *completion.token_ids)):
+                    break
+        if part.n_guessed == len(guess):
+            part.take(completion)
+        if request.heads:
+            captured = merge(await engine.collective_rpc("fetch_rows", args=(key,)))
+            part.take_rows(captured, [self._order[head] for head in request.heads], draft.own)
+        return part
+
+    def _row_args(self, draft: _Growing, key: str, max_tokens: int, n_guess: int) -> dict[str, Any] | None:
+        request, rule = draft.request, draft.request.stop
+        if not request.heads:
+            return None
+        stop = None
+        if rule is not None and rule.limit_column is not None and self._stops_in_step:
+            weights = [0.0] * len(self._order)
+            for head, weight in zip(request.heads, rule.weights, strict=True):
+                weights[self._order[head]] = weight
+            is_start = not draft.token_ids and not n_guess
+            stop = EngineStopRule(
+                tuple(weights), rule.limit_column, min(self._end_ids), request.row_convention, is_start
+            )
+        return sampling_args(key, request.source_span, max_tokens + n_guess, stop, n_before=n_guess)
+
+
+@dataclass
+class _Part:
+    """What one request to the engine gave. ``rows``: ``[heads, tokens, source tokens]``, None when none were asked for.
+
+    ``n_passes``: forward passes; ``last_choices``: vLLM's log-probabilities where it sampled its last token.
+    """
+
+    token_ids: list[int] = field(default_factory=list)
+    log_probs: list[float] = field(default_factory=list)
+    rows: npt.NDArray[np.float32] | None = None
+    n_guessed: int = 0
+    n_prefilled: int = 0
+    n_passes: int = 1
+    last_choices: Any = None
+
+    def judge_guess(self, choices: Sequence[Any], guess: Sequence[int]) -> None:
+        """Take the leading tokens of ``guess`` that are the greedy ones, and the greedy one where it is wrong.
+
+        ``choices``: one per token of the guess, a mapping of that token and the greedy one to vLLM's ``Logprob``.
+        """
+        for token, choice in zip(guess, choices, strict=True):
+            greedy = next(other for other, logprob in choice.items() if logprob.rank == 1)
+            self.token_ids.append(greedy)
+            self.log_probs.append(choice[greedy].logprob)
+            if greedy != token:
+                return
+            self.n_guessed += 1
+
+    def take(self, completion: Any) -> None:
+        """Add the tokens that were sampled."""
+        sampled = list(completion.token_ids)
+        self.token_ids += sampled
+        self.log_probs += [step[token].logprob for token, step in zip(sampled, completion.logprobs, strict=True)]
+        self.n_passes = max(1, len(sampled))
+        self.last_choices = completion.logprobs[-1]
+
+    def take_rows(self, captured: CapturedRows | None, order: list[int], own: bool) -> None:
+        """Add the rows; where the engine stopped, the token that it refused takes the place of the end token."""
+        if captured is None:
+            raise CaptureError("Rows were asked for, none came.")
+        refused = captured.refused_token
+        # After a wrong guess, what was sampled does not count.
+        if refused is not None and self.last_choices is not None:
+            self.token_ids.pop()
+            self.log_probs.pop()
+            if not own:
+                self.token_ids.append(refused)
+                self.log_probs.append(self.last_choices[refused].logprob)
+        self.rows = captured.rows[order, own:]
+
+
+class _Growing:
+    """A draft that is put together of parts."""
+
+    def __init__(self, request: DraftRequest, end_ids: frozenset[int]) -> None:
+        self.request = request
+        self.own = bool(request.heads) and request.row_convention == "own"
+        self.token_ids: tuple[int, ...] = ()
+        self.finish: Finish | None = None
+        self._end_ids = end_ids
+        self._log_probs: list[float] = []
+        self._rows = np.zeros((len(request.heads), 0, request.source_span[1] - request.source_span[0]), np.float32)
+        self._n_passes = self._n_prefilled = self._n_guessed = 0
+
+    @property
+    def asks_between_tokens(self) -> bool:
+        """Whether the stop rule is asked after every token: one that reads no rows."""
+        return self.request.stop is not None and not self.request.heads
+
+    def usable_guess(self, max_prompt: int) -> tuple[int, ...]:
+        """The guess up to an end token; one token is left to the engine. Own rows come too late to use it."""
+        request = self.request
+        n_prompt = len(request.prompt_ids) + len(request.prefix_ids) + len(request.guess_ids)
+        if self.own or n_prompt > max_prompt:
+            return ()
+        guess = self.request.guess_ids[: self.request.max_new_tokens - 1]
+        return tuple(itertools.takewhile(lambda token: token not in self._end_ids, guess))
+
+    def is_settled_by(self, sampled: Sequence[int]) -> bool:
+        """Whether the rule ends the draft after these tokens of the running part."""
+        stop, ids = self.request.stop, (*self.token_ids, *sampled)
+        return self.asks_between_tokens and stop is not None and stop.settled(ids, self._rows_of(len(ids)))
+
+    def add(self, part: _Part) -> None:
+        """Go on by a part, and see whether the draft is complete."""
+        n_new = self.request.max_new_tokens - len(self.token_ids)
+        tokens = tuple(part.token_ids[:n_new])
+        self._n_passes += part.n_passes
+        self._n_prefilled += part.n_prefilled
+        self._n_guessed += part.n_guessed
+        if tokens and tokens[-1] in self._end_ids:
+            tokens, self.finish = tokens[:-1], "end_of_turn"
+        self.token_ids += tokens
+        self._log_probs += part.log_probs[: len(tokens)]
+        if part.rows is not None:
+            if part.rows.shape[1] < len(tokens):
+                raise CaptureError(f"Rows of {len(tokens)} tokens were asked for, {part.rows.shape[1]} came.")
+            self._rows = np.concatenate((self._rows, part.rows[:, : len(tokens)]), axis=1)
+        stop = self.request.stop
+        if self.finish is None and stop is not None and stop.holds(self.token_ids, self._rows_of(len(self.token_ids))):
+            self.finish = "stopped"
+        elif self.finish is None and len(self.token_ids) == self.request.max_new_tokens:
+            self.finish = "length"
+
+    def _rows_of(self, n_tokens: int) -> npt.NDArray[np.float32]:
+        if self.request.heads:
+            return self._rows
+        return np.zeros((0, n_tokens, self._rows.shape[2]), np.float32)
+
+    def result(self) -> Draft:
+        """The complete draft."""
+        if self.finish is None:
+            raise ValueError("The draft is not complete.")
+        return Draft(
+            self.token_ids,
+            self.finish,
+            self._rows_of(len(self.token_ids)),
+            np.asarray(self._log_probs, dtype=np.float32),
+            n_forward=self._n_passes - 1,
+            n_prefilled=self._n_prefilled,
+            n_guessed=self._n_guessed,
+        )
+
+
+def _is_small(checkpoint: Checkpoint) -> bool:
+    files = list(Path(checkpoint.name).glob("*.safetensors"))
+    return bool(files) and sum(file.stat().st_size for file in files) <= MAX_REFERENCE_GIB * 2**30
+
+
+def require_vllm() -> None:
+    """UserError where vLLM is not installed."""
+    if importlib.util.find_spec("vllm") is None:
+        extra = "gpu" if torch.cuda.is_available() else "cpu"
+        raise UserError(
+            f"mt.engine=vllm needs vLLM: pip install 'alignatt-agent[{extra}]' (in a checkout: make vllm), "
+            "or use mt.engine=hf."
+        )
+
+
+def _on_gpu(config: MtConfig) -> bool:
+    """vLLM's CUDA build runs on a GPU and its CPU build does not, whatever a configuration says."""
+    wanted = config.device.partition(":")[0]
+    if wanted not in ("auto", "cuda", "cpu"):
+        raise UserError(f"Key 'mt.device': the vllm engine runs on cuda or cpu, not on {config.device}.")
+    available = torch.cuda.is_available()
+    if wanted not in ("auto", "cuda" if available else "cpu"):
+        raise UserError(f"Key 'mt.device': {wanted} was asked for, and vLLM here runs on the other; use auto.")
+    return available
+
+
+def _environment(config: MtConfig) -> dict[str, str]:
+    if _on_gpu(config):
+        return {}
+    variables = {"OMP_NUM_THREADS": str(config.threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    if config.vllm.tensor_parallel == 1:
+        # The engine still has a process of its own. This spares another one for its worker, which vLLM wants on a CPU
+        # for the sake of the thread settings that are given above, and which costs a message to and fro every step.
+        variables["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    return variables

@@ -1,0 +1,95 @@
+"""``alignatt doctor``: one line a finding, exit code 2 when something cannot work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import save_model
+
+from agent import doctor
+from agent.capture import vllm_internals
+from agent.cli import alignatt
+from agent.mt import attention
+from agent.mt.drafter import Head
+from heads import headset
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model")
+    save_model(path)
+    scored = (headset.ScoredHead(Head(5, 1), 0.9), headset.ScoredHead(Head(2, 0), 0.5))
+    found = headset.HeadSet(str(path), "en-de", 6, 4, "predicting", 2, {"predicting": scored})
+    headset.save(path / "heads.json", found)
+    return path
+
+
+@pytest.fixture
+def examined(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict[str, tuple[str, str]]]]:
+    """Runs the command; exit code and, by what was examined, state and text."""
+
+    def run(*arguments: str, **keys: Any) -> tuple[int, dict[str, tuple[str, str]]]:
+        keys = {"mt.model": folder, "mt.head_set": folder / "heads.json", "mt.device": "cpu", **keys}
+        code = alignatt(["doctor", "--set", *(f"{key}={value}" for key, value in keys.items()), *arguments])
+        lines = capsys.readouterr().out.splitlines()
+        return code, {line[5:17].strip(): (line[:5].strip(), line[17:]) for line in lines}
+
+    return run
+
+
+def test_a_working_configuration_passes_on_one_screen(examined: Any) -> None:
+    code, findings = examined("--self-test")
+    assert code == 0
+    assert len(findings) <= 12
+    assert "6 layers of 4 heads" in findings["model"][1]
+    assert "5.1 2.0 (predicting)" in findings["heads"][1]
+    assert findings["self-test"][0] == "ok"
+    assert "same peak in 100%" in findings["self-test"][1]
+
+
+def test_rows_that_are_not_the_models_own_fail(examined: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = attention.attention_weights
+    monkeypatch.setattr(attention, "attention_weights", lambda *values: weights(*values).roll(1, dims=-1))
+    code, findings = examined("--self-test")
+    assert code == 2
+    assert findings["self-test"][0] == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("keys", "what", "message"),
+    [
+        ({"mt.model": "./nothing"}, "model", "No model folder"),
+        ({"mt.head_set": "nothing"}, "heads", "No head set"),
+        ({"asr.model": "./nothing"}, "recogniser", "not on this machine"),
+        ({"mt.prompt.system": "Speak."}, "heads", "ok"),
+    ],
+)
+def test_what_is_missing_is_named_and_the_rest_is_still_examined(
+    examined: Any, keys: dict[str, str], what: str, message: str
+) -> None:
+    code, findings = examined(**keys)
+    assert message in " ".join(findings[what])
+    assert code == (0 if message == "ok" else 2)
+    assert findings["agent"][0] == "ok"
+
+
+def test_a_model_that_does_not_fit_into_memory_fails(examined: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "free_memory_gib", lambda: 1e-6)
+    assert examined()[1]["model"][0] == "FAIL"
+
+
+def test_vllm_has_to_be_a_verified_version_where_it_is_used(examined: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm_internals, "vllm_version", lambda: "0.1.0")
+    assert examined()[1]["vLLM"][0] == "note"
+    code, findings = examined(**{"mt.engine": "vllm"})
+    assert code == 2
+    assert findings["vLLM"] == ("FAIL", "0.1.0 is installed, attention rows are verified: 0.32.0")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_missing_gpu_that_was_asked_for_fails(examined: Any) -> None:
+    assert examined(**{"mt.device": "cuda"})[1]["GPU"][0] == "FAIL"

@@ -1,0 +1,278 @@
+"""The ``vllm`` engine: the same drafts as ``hf``, many at once, cancelled, restarted and ended.
+
+What needs an engine runs in one subprocess (`vllm_drafter_run`) for all tests.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import gemma4_config, save_model
+
+import agent.mt.vllm
+from agent.config import MtConfig, VllmConfig, load, preset_path
+from agent.errors import UserError
+from agent.mt import engine_process
+from agent.mt.drafter import DraftRequest, Head
+from agent.mt.vllm import Checkpoint, VllmDrafter, engine_arguments, load_checkpoint
+
+TESTS = Path(__file__).parent
+TIMEOUT_S = 1800.0
+HAS_VLLM = importlib.util.find_spec("vllm") is not None
+needs_vllm = pytest.mark.skipif(not HAS_VLLM, reason="vLLM is not installed; `make vllm` adds it to .venv")
+
+
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Results of `vllm_drafter_run`."""
+    out = tmp_path_factory.mktemp("vllm") / "result.pickle"
+    with out.with_suffix(".log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(TESTS / "vllm_drafter_run.py"), str(out)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=TESTS.parent,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "TMPDIR": str(out.parent)},
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(TIMEOUT_S)
+        finally:
+            if process.poll() is None or process.returncode:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    assert code == 0, out.with_suffix(".log").read_text(errors="replace")[-6000:]
+    result: dict[str, Any] = pickle.loads(out.read_bytes())
+    result["left"] = sorted(path.name for path in out.parent.glob("alignatt-vllm-*"))
+    return result
+
+
+def same(drafts: list[Any], expected: list[Any]) -> None:
+    assert [draft.token_ids for draft in drafts] == [draft.token_ids for draft in expected]
+    for draft, other in zip(drafts, expected, strict=True):
+        assert (draft.finish, draft.n_forward) == (other.finish, other.n_forward)
+        np.testing.assert_allclose(draft.rows, other.rows, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(draft.log_probs, other.log_probs, rtol=0, atol=1e-3)
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_drafts_are_those_of_the_hf_engine(ran: dict[str, Any]) -> None:
+    same(ran["alone"], ran["expected"])
+    assert {draft.finish for draft in ran["alone"]} == {"end_of_turn", "length"}
+    assert all(draft.rows.any() for draft in ran["alone"])
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_a_prompt_seen_before_is_taken_from_the_prefix_cache(ran: dict[str, Any]) -> None:
+    expected, cold, warm = ran["long"]
+    same([cold, warm], [expected, expected])
+    assert warm.n_prefilled < cold.n_prefilled
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_drafts_of_many_threads_at_once_are_the_same(ran: dict[str, Any]) -> None:
+    same(ran["at once"], ran["expected"])
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_guesses_change_no_draft(ran: dict[str, Any]) -> None:
+    for draft, expected in zip(ran["guessed"], ran["expected"], strict=True):
+        assert (draft.token_ids, draft.finish) == (expected.token_ids, expected.finish)
+        np.testing.assert_allclose(draft.rows, expected.rows, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(draft.log_probs, expected.log_probs, rtol=0, atol=1e-3)
+    assert sum(draft.n_forward for draft in ran["guessed"]) < sum(draft.n_forward for draft in ran["expected"])
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_stopped_drafts_are_beginnings_of_the_full_ones(ran: dict[str, Any]) -> None:
+    for number, (draft, expected) in enumerate(zip(ran["stopped"], ran["expected"], strict=True)):
+        n_tokens = len(draft.token_ids)
+        assert draft.token_ids == expected.token_ids[:n_tokens]
+        np.testing.assert_allclose(draft.rows, expected.rows[:, :n_tokens], rtol=0, atol=1e-4)
+        np.testing.assert_allclose(draft.log_probs, expected.log_probs[:n_tokens], rtol=0, atol=1e-3)
+        if draft.finish == "stopped":
+            assert n_tokens >= 3 - number % 2
+        else:
+            assert (n_tokens, draft.finish) == (len(expected.token_ids), expected.finish)
+    stopped, full = (sum(len(draft.token_ids) for draft in ran[key]) for key in ("stopped", "expected"))
+    assert stopped < 0.8 * full
+    for number, (draft, expected) in enumerate(zip(ran["stopped without rows"], ran["expected"], strict=True)):
+        n_tokens = min(3 - number % 2, len(expected.token_ids))
+        assert n_tokens <= len(draft.token_ids)
+        assert draft.token_ids == expected.token_ids[: len(draft.token_ids)]
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_sessions_accept_the_text_that_they_accept_on_the_hf_engine(ran: dict[str, Any]) -> None:
+    for target, (expected, found) in ran["talks"].items():
+        assert len(expected) > 15, target
+        assert found == expected
+    assert set(ran["sessions"]) == {ran["talks"]["de"][0]}
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_forgetting_a_stream_cancels_its_draft(ran: dict[str, Any]) -> None:
+    assert ran["cancelled"] == "Stream long was closed while it was drafted for."
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_a_dead_engine_is_started_again_once(ran: dict[str, Any]) -> None:
+    same(ran["after death"], ran["expected"])
+    assert ran["starts"] == 2
+    died = [message for message in ran["messages"] if "died" in message]
+    assert len(died) == 1
+    assert "\n" not in died[0]
+    assert ran["second death"].startswith("The vLLM engine died again")
+    assert "\n" not in ran["second death"]
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_nothing_is_left_when_the_engine_is_closed(ran: dict[str, Any]) -> None:
+    assert ran["threads"] == []
+    assert ran["children"] == []
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model")
+    save_model(path)
+    return path
+
+
+def test_without_vllm_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    config = MtConfig(engine="vllm", model=str(folder))
+    monkeypatch.setattr(agent.mt.vllm.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'alignatt-agent\[(cpu|gpu)\]'"):
+        VllmDrafter(config, load_checkpoint(config))
+
+
+def test_the_engine_is_told_what_the_configuration_says(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    heads = (Head(2, 0), Head(5, 1))
+    config = MtConfig(engine="vllm", model=str(folder), max_draft_tokens=12, vllm=VllmConfig(max_num_seqs=4))
+    checkpoint = load_checkpoint(config)
+    monkeypatch.setattr(agent.mt.vllm.torch.cuda, "is_available", lambda: False)
+    cpu = engine_arguments(config, checkpoint, heads)
+    assert cpu["max_model_len"] == checkpoint.text_config.max_position_embeddings
+    assert cpu["additional_config"]["attention_capture"]["heads"] == [[2, 0], [5, 1]]
+    assert cpu["additional_config"]["attention_capture"]["max_rows"] == 13
+    assert (cpu["kv_cache_memory_bytes"], cpu["max_num_seqs"], cpu["enforce_eager"]) == (2**30, 4, False)
+    assert cpu["enable_prefix_caching"]
+    assert "hf_overrides" not in cpu
+    assert "additional_config" not in engine_arguments(config, checkpoint, ())
+
+    monkeypatch.setattr(agent.mt.vllm.torch.cuda, "is_available", lambda: True)
+    gpu = engine_arguments(config, checkpoint, heads)
+    assert gpu["compilation_config"] == {"cudagraph_mode": "PIECEWISE"}
+    assert "kv_cache_memory_bytes" not in gpu
+    eager = MtConfig(model=str(folder), vllm=VllmConfig(compile=False))
+    assert engine_arguments(eager, checkpoint, heads)["enforce_eager"]
+    with pytest.raises(UserError, match="cpu was asked for"):
+        engine_arguments(MtConfig(model=str(folder), device="cpu"), checkpoint, heads)
+    with pytest.raises(UserError, match="float33"):
+        engine_arguments(MtConfig(model=str(folder), dtype="float33"), checkpoint, heads)
+
+
+def test_multimodal_gemma4_is_loaded_as_text_alone() -> None:
+    config = SimpleNamespace(architectures=["Gemma4ForConditionalGeneration"], get_text_config=gemma4_config)
+    arguments = engine_arguments(MtConfig(device="auto"), Checkpoint("x", config, None, (1,)), ())
+    assert arguments["hf_overrides"] == {"architectures": ["Gemma4ForCausalLM"]}
+
+
+def test_end_tokens_are_those_of_the_hf_engine(folder: Path) -> None:
+    from agent.mt.hf import end_of_turn_ids, load_model
+
+    config = MtConfig(model=str(folder), device="cpu")
+    assert list(load_checkpoint(config).end_ids) == end_of_turn_ids(*load_model(config))
+    with pytest.raises(UserError, match="No model folder"):
+        load_checkpoint(MtConfig(model="./nothing"))
+
+
+@needs_vllm
+def test_requests_that_the_engine_cannot_serve_are_refused_before_it_starts(folder: Path) -> None:
+    config = MtConfig(engine="vllm", model=str(folder), max_draft_tokens=4, vllm=VllmConfig(max_model_len=64))
+    drafter = VllmDrafter(config, load_checkpoint(config), (Head(2, 0),))
+    request = DraftRequest((5,) * 20, (3, 9), (), 4, (Head(2, 0),))
+    for wrong, error, message in (
+        ({"heads": (Head(3, 3),)}, ValueError, "without head 3.3"),
+        ({"max_new_tokens": 5}, ValueError, "max_draft_tokens is 4"),
+        ({"prompt_ids": (5,) * 60}, UserError, "64 tokens of mt.vllm.max_model_len"),
+    ):
+        with pytest.raises(error, match=message):
+            drafter.draft(DraftRequest(**{**vars(request), **wrong}))
+    drafter.forget("unknown")
+    drafter.close()
+    assert drafter.engine.n_starts == 0
+    with pytest.raises(UserError, match="was closed"):
+        drafter.draft(request)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("mt.engine", "vlm", "hf, vllm"),
+        ("mt.vllm.gpu_memory_utilization", 1.5, "at most 1"),
+        ("mt.vllm.max_num_seqs", 0, "at least 1"),
+        ("mt.vllm.cuda_graphs", "full", "piecewise"),
+    ],
+)
+def test_wrong_engine_settings_are_named(key: str, value: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load(preset_path("ende-low"), {key: value})
+
+
+def test_the_reason_of_an_engines_end_is_the_first_error_of_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    assert engine_process.reason(log) == ""
+    earlier = "RuntimeError: of an earlier start\n"
+    said = "(Worker pid=7) ERROR 11-21 15:00:00 [executor.py:9] "
+    log.write_text(
+        f"{earlier}{said}Traceback (most recent call last):\n"
+        f"{said}agent.capture.errors.UnsupportedModelError: Layer 3 is MLA.\n"
+        "(EngineCore pid=6) Exception: WorkerProc initialization failed due to an exception.\n"
+    )
+    assert engine_process.reason(log) == "RuntimeError: of an earlier start"
+    assert engine_process.reason(log, len(earlier)) == "UnsupportedModelError: Layer 3 is MLA."
+
+
+def test_only_processes_of_an_engine_write_into_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    program = (
+        "import multiprocessing, sys\n"
+        "from agent.mt import engine_process\n"
+        "def child():\n"
+        "    engine_process.enter(); print('from the child', flush=True)\n"
+        "if __name__ == '__main__':\n"
+        "    engine_process.enter()\n"
+        "    process = multiprocessing.get_context('spawn').Process(target=child); process.start(); process.join()\n"
+        "    print('from the parent')\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "program.py")],
+        env={**os.environ, engine_process.VARIABLE: str(log), "PYTHONPATH": str(TESTS.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout == "from the parent\n"
+    assert log.read_text() == "from the child\n"
