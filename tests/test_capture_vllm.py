@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from capture_models import ENVIRONMENT, HEADS, Eager, save_checkpoint
 
 import agent
@@ -226,3 +227,17 @@ def test_the_stop_ends_a_draft_at_the_first_refused_word(run: Callable[[str], An
 
 def test_this_vllm_is_a_verified_one() -> None:
     assert vllm_version() in VERIFIED
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_cuda_graphs_return_the_rows_of_eager_execution(run: Callable[[str], Any]) -> None:
+    results = run("graphs")
+    for backend in ("FLASH_ATTN", "TRITON_ATTN"):
+        eager_drafts = results[f"{backend} eager"]["drafts"]
+        for mode in ("piecewise", "full"):
+            result = results[f"{backend} {mode}"]
+            assert result["report"].kernel_difference <= KERNEL_TOLERANCE["bfloat16"]
+            for expected, draft in zip(eager_drafts, result["drafts"], strict=True):
+                assert draft["tokens"] == expected["tokens"]
+                np.testing.assert_allclose(draft["rows"].rows, expected["rows"].rows, atol=0.02)
