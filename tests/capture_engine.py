@@ -8,10 +8,13 @@ threads and warnings out of the tests, and its end takes every engine with it. T
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -77,16 +80,30 @@ def engine(folder: Path, name: str, capture: bool, **options: Any) -> Any:
     return LLM(str(folder / name), **{**ENGINE, **ours, **options})
 
 
+Use = Callable[[Any], Any]
+
+
 def two_passes(
-    folder: Path, name: str, capture: bool, batch: list[list[int]] | None = None, **options: Any
+    folder: Path,
+    name: str,
+    capture: bool,
+    batch: list[list[int]] | None = None,
+    then: dict[str, Use] | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
-    """Two passes over the same prompts, so that the second finds them in the prefix cache."""
+    """Two passes over the same prompts, so that the second finds them in the prefix cache.
+
+    ``then``: what else the same engine is used for, by the name of its result.
+    """
     batch = batch or prompts(10, (20, 260), seed=3, shared=70)
     llm = engine(folder, name, capture, **options)
-    result: dict[str, Any] = {"cold": draft(llm, batch, "cold" if capture else None)}
-    result["warm"] = draft(llm, batch, "warm" if capture else None)
-    if capture:
-        result["state"] = llm.collective_rpc("describe_capture")
+    result: dict[str, Any] = {}
+    for temperature in ("cold", "warm"):
+        result[temperature] = draft(llm, batch, temperature if capture else None)
+        if capture:
+            result[f"state {temperature}"] = llm.collective_rpc("describe_capture")
+    for key, use in (then or {}).items():
+        result[key] = use(llm)
     llm.llm_engine.engine_core.shutdown()
     return result
 
@@ -94,32 +111,57 @@ def two_passes(
 # Hardly more blocks than one request of full length may need, and prompts that all outgrow a block (of 32, 64 or 128
 # tokens) while they are drafted: most requests are preempted and computed again.
 PREEMPTION: dict[str, Any] = {"num_gpu_blocks_override": 31, "batch": prompts(12, (118, 123), seed=3, shared=2)}
+STARTS_WORD = list(range(0, VOCABULARY, 2))
 
 
-def variants(folder: Path, capture: bool) -> dict[str, Any]:
-    """Every architecture; Gemma-4 also compiled, in bfloat16 and with preemption."""
-    results = {name: two_passes(folder, name, capture) for name in HEADS if (folder / name).is_dir()}
+def variants(folder: Path, capture: bool, then: dict[str, dict[str, Use]] | None = None) -> dict[str, Any]:
+    """Every architecture, Gemma-4 also in bfloat16 and with preemption, Qwen3 also compiled with capture.
+
+    Compiling takes most of a minute and Gemma-4's many kinds of layers several. ``then``: see `two_passes`.
+    """
+    then = then or {}
+    # Gemma-4 has the stop processor too: without a rule it has to change nothing.
+    stops = engine_options(HEADS["gemma4"], **CAPTURE, starts_word=STARTS_WORD) if capture else {}
+    results = {"gemma4": two_passes(folder, "gemma4", capture, then=then.get("gemma4"), **stops)}
+    results["bfloat16"] = two_passes(folder, "gemma4", capture, then=then.get("bfloat16"), dtype="bfloat16")
     results["preempted"] = two_passes(folder, "gemma4", capture, **PREEMPTION)
-    results["bfloat16"] = two_passes(folder, "gemma4", capture, dtype="bfloat16")
-    results["compiled"] = two_passes(folder, "gemma4", capture, enforce_eager=False)
+    if capture:
+        results["compiled"] = two_passes(folder, "qwen3", capture, enforce_eager=False)
+    for name in HEADS:
+        if name != "gemma4":
+            results[name] = two_passes(folder, name, capture)
     return results
 
 
 def captured(folder: Path) -> dict[str, Any]:
-    """`variants` with capture."""
-    return variants(folder, capture=True)
+    """`variants` with capture; the Gemma-4 engines then also show self-tests, stops and refused requests."""
+    faults = partial(self_tests, reference=transformers_reference(str(folder / "gemma4")))
+    then = {
+        "gemma4": {"faults": faults, "requests": _bad_requests, "stopping": stopping},
+        "bfloat16": {"faults": faults},
+    }
+    return {**variants(folder, True, then), "readme": readme_example(), "refusals": refusals(folder)}
+
+
+def readme_example() -> list[str]:
+    """The lines that the README's example prints."""
+    root = Path(__file__).parents[1]
+    block = (root / "README.md").read_text(encoding="utf-8").partition("<!-- rows.py:begin -->")[2]
+    code = block.partition("```python\n")[2].partition("```")[0]
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        exec(compile(code, "rows.py", "exec"), {"__name__": "__main__"})
+    return printed.getvalue().splitlines()
 
 
 def stock(folder: Path) -> dict[str, Any]:
-    """`variants` on vLLM's own classes."""
+    """`variants` on vLLM's own classes, and `_sessions` one step after the other."""
     os.environ["AGENT_CAPTURE"] = "0"
-    return variants(folder, capture=False)
+    return variants(folder, False, {"gemma4": {"sessions": _stock_sessions}})
 
 
-def stopping(folder: Path) -> list[dict[str, Any]]:
+def stopping(llm: Any) -> list[dict[str, Any]]:
     """Drafts without and with a `StopRule`, by either row."""
-    starts_word = list(range(0, VOCABULARY, 2))
-    llm = engine(folder, "gemma4", True, **engine_options(HEADS["gemma4"], **CAPTURE, starts_word=starts_word))
     weights = tuple(0.5 + 0.1 * index for index in range(len(HEADS["gemma4"])))
     batch = prompts(6, (40, 200), seed=9)
     results = []
@@ -137,8 +179,7 @@ def stopping(folder: Path) -> list[dict[str, Any]]:
                 for key, rule, output in zip(keys, rules, outputs, strict=True):
                     rows = merge(llm.collective_rpc("fetch_rows", args=(key,)))
                     tokens = list(output.outputs[0].token_ids)
-                    results.append({"on": rule_on, "rule": rule, "tokens": tokens, "rows": rows, "starts": starts_word})
-    llm.llm_engine.engine_core.shutdown()
+                    results.append({"on": rule_on, "rule": rule, "tokens": tokens, "rows": rows})
     return results
 
 
@@ -158,23 +199,16 @@ def _plant(fault: str, worker: Any) -> Any:
     return patch.object(layer, "kv_heads", [1 - head for head in layer.kv_heads])
 
 
-def faults(folder: Path) -> dict[str, Any]:
-    """Self-tests: clean ones in both number types, one for each planted fault, and requests that cannot be served."""
-    reference = transformers_reference(str(folder / "gemma4"))
-    results: dict[str, Any] = {}
-    for dtype in ("float32", "bfloat16"):
-        llm = engine(folder, "gemma4", True, dtype=dtype)
-        results[dtype] = self_test(llm, reference)
-        for fault in ("mask off by one", "stale block", "wrong head map", "wrong KV head"):
-            worker = llm.collective_rpc(lambda worker: worker)[0]
-            with _plant(fault, worker):
-                try:
-                    results[f"{dtype} {fault}"] = self_test(llm, reference)
-                except CaptureMismatchError as error:
-                    results[f"{dtype} {fault}"] = str(error)
-        if dtype == "float32":
-            results["requests"] = _bad_requests(llm)
-        llm.llm_engine.engine_core.shutdown()
+def self_tests(llm: Any, reference: Any) -> dict[str, Any]:
+    """Report of a clean self-test, and message of one for each planted fault."""
+    results: dict[str, Any] = {"clean": self_test(llm, reference)}
+    worker = llm.collective_rpc(lambda worker: worker)[0]
+    for fault in ("mask off by one", "stale block", "wrong head map", "wrong KV head"):
+        with _plant(fault, worker):
+            try:
+                results[fault] = self_test(llm, reference)
+            except CaptureMismatchError as error:
+                results[fault] = str(error)
     return results
 
 
@@ -210,55 +244,78 @@ def refusals(folder: Path) -> dict[str, str]:
     return messages
 
 
-def alone(folder: Path) -> dict[str, Any]:
-    """All that needs one Gemma-4 engine in this process."""
-    return {"faults": faults(folder), "stopping": stopping(folder), "refusals": refusals(folder)}
+N_SESSIONS, N_STEPS = 8, 4
 
 
-async def _sessions(serving: Any, n_sessions: int, n_steps: int) -> list[dict[str, Any]]:
-    """Streams that grow by a few tokens per step and fetch rows only after others have reused the blocks."""
+def _prompt(number: int, step: int, before: Sequence[int] = (), tokens: Sequence[int] = ()) -> list[int]:
+    """The prompt of a session's step: the one before, some of what it drafted, and something new."""
+    if step == 0:
+        return prompts(1, (30, 120), seed=number, shared=10 + number % 2)[0]
+    return [*before, *tokens[: 2 + number % 5], *prompts(1, (5, 20), seed=100 * number + step)[0]]
+
+
+async def _sessions(serving: Any) -> list[dict[str, Any]]:
+    """Streams that grow by a few tokens per step and fetch rows a draft late, when others have had the blocks."""
     results: list[dict[str, Any]] = []
 
     async def session(number: int) -> None:
-        ids = prompts(1, (30, 120), seed=number, shared=10 + number % 2)[0]
-        for step in range(n_steps):
-            key, tokens = f"{number}-{step}", []
-            span = (5, len(ids) - 5)
-            params = sampling(key, len(ids), span)
-            async for output in serving.generate({"prompt_token_ids": ids}, params, request_id=key):
-                tokens = list(output.outputs[0].token_ids)
-            await asyncio.sleep(0.05)
-            rows = merge(await serving.collective_rpc("fetch_rows", args=(key,)))
-            results.append({"ids": ids, "tokens": tokens, "rows": rows, "span": span})
-            ids = [*ids, *tokens[: 2 + number % 5], *prompts(1, (5, 20), seed=100 * number + step)[0]]
+        late: list[dict[str, Any]] = []
+        ids = _prompt(number, 0)
+        for step in range(N_STEPS):
+            result = {"session": number, "step": step, "ids": ids, "span": (5, len(ids) - 5)}
+            params = sampling(f"{number}-{step}", len(ids), result["span"])
+            async for output in serving.generate({"prompt_token_ids": ids}, params, request_id=f"{number}-{step}"):
+                result["tokens"] = list(output.outputs[0].token_ids)
+            late.append(result)
+            if step > 0:
+                await fetch(late.pop(0))
+            ids = _prompt(number, step + 1, ids, result["tokens"])
+        await fetch(late.pop())
 
-    await asyncio.gather(*(session(number) for number in range(n_sessions)))
+    async def fetch(result: dict[str, Any]) -> None:
+        key = f"{result['session']}-{result['step']}"
+        result["rows"] = merge(await serving.collective_rpc("fetch_rows", args=(key,)))
+        results.append(result)
+
+    await asyncio.gather(*(session(number) for number in range(N_SESSIONS)))
     return results
 
 
-def sessions(folder: Path, **options: Any) -> dict[str, Any]:
-    """Eight streams at once on an AsyncLLM in processes of its own."""
+def _stock_sessions(llm: Any) -> dict[tuple[int, int], dict[str, Any]]:
+    """Prompts and tokens of `_sessions` by (session, step), on an engine without capture."""
+    results = {}
+    batch = [_prompt(number, 0) for number in range(N_SESSIONS)]
+    for step in range(N_STEPS):
+        drafts = draft(llm, batch, None)
+        for number, result in enumerate(drafts):
+            results[number, step] = result
+            batch[number] = _prompt(number, step + 1, result["ids"], result["tokens"])
+    return results
 
-    async def run() -> dict[str, Any]:
+
+def sessions(folder: Path) -> dict[str, Any]:
+    """Eight streams at once on an AsyncLLM in processes of its own, on one rank and on two.
+
+    There are so few blocks that what one draft has left is overwritten by others before its rows are fetched.
+    """
+    reference = transformers_reference(str(folder / "gemma4"))
+
+    async def run(n_ranks: int) -> dict[str, Any]:
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        arguments = {**ENGINE, **engine_options(HEADS["gemma4"], **CAPTURE), **options}
+        ours = engine_options(HEADS["gemma4"], **CAPTURE)
+        arguments = {**ENGINE, **ours, "num_gpu_blocks_override": 64, "tensor_parallel_size": n_ranks}
         serving = AsyncLLM.from_engine_args(AsyncEngineArgs(model=str(folder / "gemma4"), **arguments))
         try:
-            report = await self_test_async(serving, transformers_reference(str(folder / "gemma4")))
-            drafts = await _sessions(serving, n_sessions=8, n_steps=4)
+            report = await self_test_async(serving, reference)
+            drafts = await _sessions(serving)
             state = await serving.collective_rpc("describe_capture")
             return {"report": report, "drafts": drafts, "state": state}
         finally:
             serving.shutdown()
 
-    return asyncio.run(run())
-
-
-def tensor_parallel(folder: Path) -> dict[str, Any]:
-    """`sessions` on two ranks."""
-    return sessions(folder, tensor_parallel_size=2)
+    return {"one rank": asyncio.run(run(1)), "two ranks": asyncio.run(run(2))}
 
 
 def graphs(folder: Path) -> dict[str, Any]:
@@ -281,18 +338,17 @@ def graphs(folder: Path) -> dict[str, Any]:
     return results
 
 
-IN_PROCESS = {"captured": captured, "stock": stock, "alone": alone, "graphs": graphs}
-SCENARIOS = {**IN_PROCESS, "sessions": sessions, "tensor_parallel": tensor_parallel}
+IN_PROCESS = {"captured": captured, "stock": stock, "graphs": graphs}
+SCENARIOS = {**IN_PROCESS, "sessions": sessions}
 
 
 def main() -> None:
     scenario, folder, out = sys.argv[1:]
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if scenario in IN_PROCESS else "1"
-    if scenario in IN_PROCESS:
-        from vllm.model_executor.models import registry
+    from vllm.model_executor.models import registry
 
-        # vLLM looks at each architecture in a new process, which imports all of vLLM again; this one can do it as well.
-        registry._run_in_subprocess = lambda inspect: inspect()
+    # vLLM looks at each architecture in a new process, which imports all of vLLM again; this one can do it as well.
+    registry._run_in_subprocess = lambda inspect: inspect()
     result = SCENARIOS[scenario](Path(folder))
     Path(out).write_bytes(pickle.dumps(result))
 

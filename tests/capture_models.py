@@ -137,7 +137,7 @@ def prompts(n: int, lengths: tuple[int, int], seed: int, shared: int = 0) -> lis
 
 
 class Eager:
-    """Transformers' eager model in float32: rows and greedy tokens to compare with."""
+    """Transformers' eager model in float32: rows and logits to compare with."""
 
     def __init__(self, folder: Path) -> None:
         self.model: Any = AutoModelForCausalLM.from_pretrained(
@@ -145,8 +145,7 @@ class Eager:
         ).eval()
 
     @torch.inference_mode()
-    def rows(self, ids: Sequence[int], heads: Sequence[tuple[int, int]]) -> tuple[np.ndarray[Any, Any], list[int]]:
-        """(float32 ``[heads, len(ids), len(ids)]``, the greedy token after every position)."""
+    def rows(self, ids: Sequence[int], heads: Sequence[tuple[int, int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(rows ``[heads, len(ids), len(ids)]``, logits ``[len(ids), vocabulary]``)."""
         output = self.model(torch.tensor([list(ids)]), output_attentions=True, use_cache=False)
-        rows = torch.stack([output.attentions[layer][0, head] for layer, head in heads])
-        return rows.float().numpy(), output.logits[0].argmax(-1).tolist()
+        return torch.stack([output.attentions[layer][0, head] for layer, head in heads]), output.logits[0]

@@ -19,16 +19,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from capture_models import ENVIRONMENT, HEADS, Eager, save_checkpoint
+from capture_models import ENVIRONMENT, HEADS, VOCABULARY, Eager, save_checkpoint
 
 import agent
 from agent.capture.self_test import KERNEL_TOLERANCE
 from agent.capture.vllm_internals import VERIFIED, vllm_version
 
 TOLERANCE = 2e-5
+TIE = 1e-3
+"""Logits this close may be ordered otherwise by a sum taken in another order: on another processor or two ranks."""
 TIMEOUT_S = 1500.0
 ARCHITECTURES = list(HEADS)
 IN_FLOAT32 = [*ARCHITECTURES, "preempted", "compiled"]
+MODEL_OF = {"preempted": "gemma4", "compiled": "qwen3"}
 FAULTS = ["mask off by one", "stale block", "wrong head map", "wrong KV head"]
 
 pytestmark = [
@@ -49,6 +52,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def eager(checkpoints: Path) -> Callable[[str], Eager]:
+    torch.set_num_threads(1)  # more only wait for each other where other programs run
     models: dict[str, Eager] = {}
 
     def load(name: str) -> Eager:
@@ -109,31 +113,40 @@ def check_rows(drafts: list[dict[str, Any]], name: str, model: Eager) -> None:
     for draft in drafts:
         ids, tokens, captured = draft["ids"], draft["tokens"], draft["rows"]
         start, end = draft.get("span", (0, len(ids)))
-        rows, greedy = model.rows(ids + tokens, HEADS[name])
+        rows, logits = model.rows(ids + tokens, HEADS[name])
         first = len(ids) - 1
-        assert tokens == greedy[first:-1]
+        chosen = logits[first:-1].gather(1, torch.tensor(tokens)[:, None])[:, 0]
+        assert (chosen >= logits[first:-1].amax(1) - TIE).all()
         assert captured.first_position == first
         assert captured.rows.shape == (len(HEADS[name]), 17, end - start)
-        np.testing.assert_allclose(captured.rows, rows[:, first : first + 17, start:end], rtol=0, atol=TOLERANCE)
+        expected = rows[:, first : first + 17, start:end].numpy()
+        np.testing.assert_allclose(captured.rows, expected, rtol=0, atol=TOLERANCE)
 
 
-def model_of(variant: str) -> str:
-    """The architecture that a variant of `capture_engine.variants` runs."""
-    return variant if variant in ARCHITECTURES else "gemma4"
+def same_tokens(draft: dict[str, Any], expected: dict[str, Any], model: Eager, name: str) -> bool:
+    """Whether a draft has the tokens expected; where they part, it has to be at a tie of the logits."""
+    assert draft["ids"] == expected["ids"]
+    if draft["tokens"] == expected["tokens"]:
+        return True
+    pairs = zip(draft["tokens"], expected["tokens"], strict=True)
+    at, pair = next((index, pair) for index, pair in enumerate(pairs) if pair[0] != pair[1])
+    _, logits = model.rows(draft["ids"] + draft["tokens"][:at], HEADS[name][:1])
+    assert abs(logits[-1, pair[0]] - logits[-1, pair[1]]) < TIE
+    return False
 
 
 @pytest.mark.parametrize("variant", IN_FLOAT32)
 def test_rows_are_those_of_eager_attention(
     variant: str, run: Callable[[str], Any], eager: Callable[[str], Eager]
 ) -> None:
-    result, name = run("captured")[variant], model_of(variant)
+    result, name = run("captured")[variant], MODEL_OF.get(variant, variant)
     if variant != "preempted":  # there the first pass has not left blocks for every prompt
         assert all(draft["cached"] for draft in result["warm"])
     check_rows(result["cold"], name, eager(name))
     check_rows(result["warm"], name, eager(name))
 
 
-@pytest.mark.parametrize("variant", [*IN_FLOAT32, "bfloat16"])
+@pytest.mark.parametrize("variant", [*ARCHITECTURES, "preempted", "bfloat16"])
 def test_tokens_are_those_of_stock_vllm(variant: str, run: Callable[[str], Any]) -> None:
     stock, captured = run("stock")[variant], run("captured")[variant]
     for temperature in ("cold", "warm"):
@@ -141,55 +154,75 @@ def test_tokens_are_those_of_stock_vllm(variant: str, run: Callable[[str], Any])
         assert [draft["tokens"] for draft in captured[temperature]] == expected
 
 
+def test_compiled_tokens_are_those_of_stock_vllm(run: Callable[[str], Any], eager: Callable[[str], Eager]) -> None:
+    for temperature in ("cold", "warm"):
+        pairs = zip(run("captured")["compiled"][temperature], run("stock")["qwen3"][temperature], strict=True)
+        same = [same_tokens(draft, expected, eager("qwen3"), "qwen3") for draft, expected in pairs]
+        assert sum(same) >= 8
+
+
 def test_gemma4_covers_sliding_full_and_shared_layers(run: Callable[[str], Any]) -> None:
-    layers = {layer["layer"]: layer for layer in run("captured")["gemma4"]["state"][0]["layers"]}
+    layers = {layer["layer"]: layer for layer in run("captured")["gemma4"]["state cold"][0]["layers"]}
     assert [layers[number]["window"] for number in (0, 2, 4, 5)] == [40, None, 40, None]
     assert layers[4]["shared_with"] == "model.layers.3.self_attn.attn"
     assert layers[5]["shared_with"] == "model.layers.2.self_attn.attn"
 
 
-def test_preemption_was_forced(run: Callable[[str], Any]) -> None:
-    assert run("captured")["preempted"]["state"][0]["preempted"] > 0
+def test_preemption_was_forced_in_both_passes(run: Callable[[str], Any]) -> None:
+    preempted = run("captured")["preempted"]
+    cold, warm = (preempted[f"state {temperature}"][0]["preempted"] for temperature in ("cold", "warm"))
+    assert 0 < cold < warm
 
 
-@pytest.mark.parametrize("scenario", ["sessions", "tensor_parallel"])
+@pytest.mark.parametrize("ranks", ["one rank", "two ranks"])
 def test_eight_sessions_at_once_with_late_fetches(
-    scenario: str, run: Callable[[str], Any], eager: Callable[[str], Eager]
+    ranks: str, run: Callable[[str], Any], eager: Callable[[str], Eager]
 ) -> None:
-    result = run(scenario)
+    result = run("sessions")[ranks]
     assert len(result["drafts"]) == 32
     check_rows(result["drafts"], "gemma4", eager("gemma4"))
-    assert len(result["state"]) == (2 if scenario == "tensor_parallel" else 1)
+    stock = run("stock")["gemma4"]["sessions"]
+    parted: set[int] = set()  # at a tie; what follows has another prompt
+    for draft in sorted(result["drafts"], key=lambda draft: draft["step"]):
+        number = draft["session"]
+        expected = stock[number, draft["step"]]
+        if number not in parted and not same_tokens(draft, expected, eager("gemma4"), "gemma4"):
+            parted.add(number)
+    assert len(parted) <= 1
+    assert len(result["state"]) == (2 if ranks == "two ranks" else 1)
     for rank in result["state"]:
         assert rank["live"] + rank["done"] <= 8
     assert result["report"].row_difference <= TOLERANCE
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+MODEL_OF_DTYPE = {"float32": "gemma4", "bfloat16": "bfloat16"}
+
+
+@pytest.mark.parametrize("dtype", MODEL_OF_DTYPE)
 def test_the_self_test_passes_on_a_sound_engine(dtype: str, run: Callable[[str], Any]) -> None:
-    report = run("alone")["faults"][dtype]
+    report = run("captured")[MODEL_OF_DTYPE[dtype]]["faults"]["clean"]
     assert report.dtype == dtype
     assert 0 < report.kernel_difference <= KERNEL_TOLERANCE[dtype]
     assert (report.row_difference is None) == (dtype == "bfloat16")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", MODEL_OF_DTYPE)
 def test_the_self_test_refuses_a_planted_fault(dtype: str, fault: str, run: Callable[[str], Any]) -> None:
-    message = run("alone")["faults"][f"{dtype} {fault}"]
+    message = run("captured")[MODEL_OF_DTYPE[dtype]]["faults"][fault]
     assert isinstance(message, str), message
     assert re.search(r"layer \d+ head \d+, position \d+, (dimension|column) \d+", message)
 
 
 def test_requests_that_ask_for_too_much_are_told_so(run: Callable[[str], Any]) -> None:
-    messages = run("alone")["faults"]["requests"]
+    messages = run("captured")["gemma4"]["requests"]
     assert "max_rows=17" in messages["rows"]
     assert "prompt of 20 tokens" in messages["span"]
     assert messages["unknown"] == "None"
 
 
 def test_engines_that_cannot_be_captured_do_not_start(run: Callable[[str], Any]) -> None:
-    messages = run("alone")["refusals"]
+    messages = run("captured")["refusals"]
     assert "no layer 9" in messages["layer"]
     assert "no head 4" in messages["head"]
     assert "speculative decoding" in messages["speculation"]
@@ -206,12 +239,12 @@ def _expected_stop(free: dict[str, Any], rule: Any, starts: set[int]) -> int | N
 
 
 def test_the_stop_ends_a_draft_at_the_first_refused_word(run: Callable[[str], Any]) -> None:
-    results = run("alone")["stopping"]
-    n_stopped = 0
+    results = run("captured")["gemma4"]["stopping"]
+    n_stopped, starts = 0, set(range(0, VOCABULARY, 2))
     for first in range(0, len(results), 12):
         for free, stopped in zip(results[first : first + 6], results[first + 6 : first + 12], strict=True):
             rule = stopped["rule"]
-            at = _expected_stop(free, rule, set(free["starts"]))
+            at = _expected_stop(free, rule, starts)
             if at is None:
                 assert stopped["tokens"] == free["tokens"]
                 assert stopped["rows"].refused_token is None
@@ -223,6 +256,11 @@ def test_the_stop_ends_a_draft_at_the_first_refused_word(run: Callable[[str], An
             n_rows = at + 1 + (rule.row == "own")
             np.testing.assert_allclose(stopped["rows"].rows[:, :n_rows], free["rows"].rows[:, :n_rows], atol=TOLERANCE)
     assert n_stopped >= 6
+
+
+def test_the_example_in_the_readme_shows_what_each_word_looks_at(run: Callable[[str], Any]) -> None:
+    pairs = [tuple(line.split()) for line in run("captured")["readme"] if len(line.split()) == 2]
+    assert {("Schwester", "sister"), ("Kuchen", "cake")} <= set(pairs), pairs
 
 
 def test_this_vllm_is_a_verified_one() -> None:

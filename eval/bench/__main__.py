@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from agent.errors import UserError
 from agent.paths import PROJECT
 from eval.bench.parts import PARTS, Options, run
 from eval.bench.result import Result, shown, write, write_page
@@ -36,7 +37,13 @@ def main() -> None:
         parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
     options = Options(tuple(arguments.talks), presets=tuple(arguments.presets))
     for name in arguments.parts or PARTS:
-        result = run(name, options)
+        try:
+            result = run(name, options)
+        except UserError as error:
+            if arguments.parts:
+                parser.error(str(error))
+            print(f"{name} is left out. {error}")
+            continue
         show(result)
         write(result, arguments.output)
         write_page(arguments.output, PARTS)

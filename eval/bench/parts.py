@@ -13,6 +13,8 @@ from eval.bench.result import Result
 PARTS = {
     "transformers": "eval.bench.transformers_rows",
     "fewer-tokens": "eval.bench.fewer_tokens",
+    "vllm-capture": "eval.bench.vllm_capture",
+    "vllm-sessions": "eval.bench.vllm_sessions",
 }
 """Name and module of each part, in the order of the page. A part is imported only when it is run."""
 
