@@ -77,6 +77,8 @@ def engine(folder: Path, name: str, capture: bool, **options: Any) -> Any:
     from vllm import LLM
 
     ours = engine_options(HEADS[name], **CAPTURE) if capture else {"max_num_seqs": CAPTURE["max_num_seqs"]}
+    if name == "hunyuan":  # the one that goes through Transformers' model code
+        ours["model_impl"] = "transformers"
     return LLM(str(folder / name), **{**ENGINE, **ours, **options})
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -120,6 +121,7 @@ def save_checkpoint(name: str, folder: Path) -> Path:
             elif parameter.dim() == 2:
                 parameter.normal_(0, 0.5 if "embed" in parameter_name else 0.12 * scale)
     model.save_pretrained(folder)
+    _add_unused_norms(model.config, folder)
     words = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<unk>": 3, **{f"w{i}": i for i in range(4, VOCABULARY)}}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -127,6 +129,16 @@ def save_checkpoint(name: str, folder: Path) -> Path:
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>", unk_token="<unk>"
     ).save_pretrained(folder)
     return folder
+
+
+def _add_unused_norms(config: Any, folder: Path) -> None:
+    """Norms of keys that KV-shared layers never compute: vLLM 0.25.1 wants them in a checkpoint."""
+    file, n_layers = folder / "model.safetensors", config.num_hidden_layers
+    weights = load_file(file)
+    for layer in range(n_layers - getattr(config, "num_kv_shared_layers", 0), n_layers):
+        name = "model.layers.{}.self_attn.{}_norm.weight"
+        weights[name.format(layer, "k")] = torch.ones_like(weights[name.format(layer, "q")])
+    save_file(weights, file, {"format": "pt"})
 
 
 def prompts(n: int, lengths: tuple[int, int], seed: int, shared: int = 0) -> list[list[int]]:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,8 @@ def _run(scenario: str, checkpoints: Path, out: Path) -> Any:
         finally:
             # The session's own process group: whatever the engine started goes with it.
             if process.poll() is None or code != 0:
-                os.killpg(process.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
     assert code == 0, f"{scenario} ended with {code}:\n" + log.read_text(errors="replace")[-6000:]
     return pickle.loads(out.read_bytes())
@@ -260,7 +262,7 @@ def test_the_stop_ends_a_draft_at_the_first_refused_word(run: Callable[[str], An
 
 def test_the_example_in_the_readme_shows_what_each_word_looks_at(run: Callable[[str], Any]) -> None:
     pairs = [tuple(line.split()) for line in run("captured")["readme"] if len(line.split()) == 2]
-    assert {("Schwester", "sister"), ("Kuchen", "cake")} <= set(pairs), pairs
+    assert {("hat", "chose"), ("Isabella", "Isabella"), ("aus", "chose")} <= set(pairs), pairs
 
 
 def test_this_vllm_is_a_verified_one() -> None:

@@ -13,7 +13,7 @@ from tiny import save_model
 from agent import doctor
 from agent.capture import vllm_internals
 from agent.cli import alignatt
-from agent.mt import attention
+from agent.mt.attention import AttentionCall
 from agent.mt.drafter import Head
 from heads import headset
 
@@ -52,8 +52,8 @@ def test_a_working_configuration_passes_on_one_screen(examined: Any) -> None:
 
 
 def test_rows_that_are_not_the_models_own_fail(examined: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    weights = attention.attention_weights
-    monkeypatch.setattr(attention, "attention_weights", lambda *values: weights(*values).roll(1, dims=-1))
+    weights = AttentionCall.weights
+    monkeypatch.setattr(AttentionCall, "weights", lambda *values: weights(*values).roll(1, dims=-1))
     code, findings = examined("--self-test")
     assert code == 2
     assert findings["self-test"][0] == "FAIL"
@@ -87,7 +87,7 @@ def test_vllm_has_to_be_a_verified_version_where_it_is_used(examined: Any, monke
     assert examined()[1]["vLLM"][0] == "note"
     code, findings = examined(**{"mt.engine": "vllm"})
     assert code == 2
-    assert findings["vLLM"] == ("FAIL", "0.1.0 is installed, attention rows are verified: 0.32.0")
+    assert findings["vLLM"] == ("FAIL", "0.1.0 is installed, attention rows are verified: 0.25.1, 0.32.0")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -11,6 +11,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,7 +50,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             code = process.wait(TIMEOUT_S)
         finally:
             if process.poll() is None or process.returncode:
-                os.killpg(process.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
     assert code == 0, out.with_suffix(".log").read_text(errors="replace")[-6000:]
     result: dict[str, Any] = pickle.loads(out.read_bytes())

@@ -133,11 +133,11 @@ def main() -> None:
 
     asked = requests(hf)
     result["expected"] = [hf.drafter.draft(request) for request in asked]
+    result["at once"] = at_once(drafter, asked)  # the engine starts with them
     result["alone"] = [drafter.draft(request) for request in asked]
     prompt = hf.layout.build(" ".join(reference("en")[:6]).split())
     long = replace(asked[0], prompt_ids=prompt.ids, source_span=prompt.source_span)
     result["long"] = [hf.drafter.draft(long), drafter.draft(long), drafter.draft(long)]
-    result["at once"] = at_once(drafter, asked)
     result["guessed"] = at_once(drafter, guessing(asked, result["expected"]))
     result["stopped"] = at_once(drafter, stopping(asked))
     plain = [replace(request, heads=(), guess_ids=()) for request in stopping(asked)]

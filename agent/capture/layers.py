@@ -196,7 +196,8 @@ def _unpack_cpu(pages: torch.Tensor, module: Any, half: int) -> torch.Tensor:
     """Undo the CPU kernel's packing of ``pages`` [blocks, kv heads, tokens, 2 d]; ``half`` 0 for keys, 1 for values."""
     n_blocks, n_heads, tokens, _ = pages.shape
     packed = pages.reshape(n_blocks, n_heads, 2, tokens * module.head_size)[:, :, half]
-    places = _cpu_packing(tokens, module.head_size, pages.dtype, module.isa)[half]
+    isa = module.isa if hasattr(module, "isa") else module.impl.isa  # older versions keep it there
+    places = _cpu_packing(tokens, module.head_size, pages.dtype, isa)[half]
     return packed.index_select(2, places).view(n_blocks, n_heads, tokens, module.head_size)
 
 

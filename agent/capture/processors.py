@@ -14,7 +14,7 @@ import torch
 
 from agent.capture.options import CONFIG_KEY
 from agent.capture.tracker import TrackedRequest
-from agent.capture.vllm_internals import internal
+from agent.capture.vllm_internals import internal, internal_if_there
 
 
 class StopMixin:
@@ -105,7 +105,8 @@ class StopMixin:
 
 @cache
 def _stop_processor() -> type[Any]:
-    return type("StopProcessor", (StopMixin, internal("LogitsProcessorV1"), internal("LogitsProcessorV2")), {})
+    second = internal_if_there("LogitsProcessorV2")  # older versions have no processors in model runner V2
+    return type("StopProcessor", (StopMixin, internal("LogitsProcessorV1"), *((second,) if second else ())), {})
 
 
 def __getattr__(name: str) -> type[Any]:

@@ -12,8 +12,9 @@ from typing import Any
 
 from agent.capture.errors import UnsupportedModelError
 
-VERIFIED = ("0.32.0",)
-"""vLLM versions for which the parity tests passed; others are refused."""
+VERIFIED = ("0.25.1", "0.32.0")
+"""vLLM versions for which the parity tests passed; others are refused. The older one was tested by hand, see
+docs/capture.md."""
 
 BACKENDS = {
     "CPU_ATTN": "vllm.v1.attention.backends.cpu_attn:CPUAttentionBackend",
@@ -43,6 +44,14 @@ def internal(name: str) -> Any:
     module, _, attribute = _NAMES[name].partition(":")
     loaded = importlib.import_module(module)
     return getattr(loaded, attribute) if attribute else loaded
+
+
+def internal_if_there(name: str) -> Any | None:
+    """The object behind ``name`` of the table; None where this version of vLLM does not have its module."""
+    try:
+        return internal(name)
+    except ModuleNotFoundError:
+        return None
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import gc
 import logging
 import multiprocessing
 import os
@@ -61,6 +62,8 @@ class EngineThread:
         self._opening = False
         self._closed = False
         self._engine: Any = None
+        self.failure: EngineError | None = None
+        """Why there is no engine any more."""
         self._others: set[int] = set()
         self._log: Path | None = None
 
@@ -80,7 +83,8 @@ class EngineThread:
             self._opening = True
             self._thread.start()
             atexit.register(self.close)
-            opened = asyncio.run_coroutine_threadsafe(self._open(), self._loop)
+            # Before any job: those of other threads, which go on at once, wait for it on the loop.
+            opened = asyncio.run_coroutine_threadsafe(self._open_first(), self._loop)
         try:
             opened.result()
         except BaseException:
@@ -105,6 +109,8 @@ class EngineThread:
         if self._thread.is_alive():
             self._kill()
             self._thread.join(CLOSE_S)
+        # vLLM's engine is part of cycles; left to the end of the interpreter, it would complain there.
+        gc.collect()
         if self._log is not None:
             self._log.unlink(missing_ok=True)
 
@@ -115,7 +121,7 @@ class EngineThread:
             async with self._changing:
                 engine = self._engine
             if engine is None:
-                raise EngineError("The vLLM engine is gone.")
+                raise EngineError(self.failure or "The vLLM engine is gone.")
             try:
                 return await asyncio.wait_for(job(engine), HANG_S)
             except EngineDeadError:
@@ -134,11 +140,16 @@ class EngineThread:
             with suppress(Exception):
                 engine.shutdown()
             if self.n_starts > 1:
-                raise EngineError(
+                self.failure = EngineError(
                     f"The vLLM engine {what} again{because}. What was said stays said; start anew, with "
                     f"mt.vllm.compile=false or mt.engine=hf if it happens again.{self._kept_log()}"
                 )
+                raise self.failure
             LOGGER.warning("The vLLM engine %s%s; it is started again.", what, because)
+            await self._open()
+
+    async def _open_first(self) -> None:
+        async with self._changing:
             await self._open()
 
     async def _open(self) -> None:
@@ -160,12 +171,13 @@ class EngineThread:
             self._engine = engine
         except Exception as error:
             said = "" if engine is not None else self._reason()
-            said = said or " ".join(str(error).split())[: engine_process.MAX_REASON]
+            said = said or " ".join(str(error).split())[: engine_process.MAX_REASON] or type(error).__name__
             what = "is not used" if engine is not None else "did not start"
             if engine is not None:
                 with suppress(Exception):
                     engine.shutdown()
-            raise EngineError(f"The vLLM engine {what}: {said.rstrip('.')}.{self._kept_log()}") from error
+            self.failure = EngineError(f"The vLLM engine {what}: {said.rstrip('.')}.{self._kept_log()}")
+            raise self.failure from error
         finally:
             self._opening = False
 

@@ -37,7 +37,7 @@ from agent.capture import StopRule as EngineStopRule
 from agent.config import MtConfig
 from agent.errors import UserError
 from agent.mt.drafter import Draft, DraftRequest, Finish, Head
-from agent.mt.engine import EngineThread
+from agent.mt.engine import EngineError, EngineThread
 from agent.mt.hf import checkpoint_name, end_of_turn_ids
 from agent.mt.units import likely_unit_starts
 
@@ -182,6 +182,8 @@ class VllmDrafter:
         try:
             return future.result()
         except CancelledError:
+            if self.engine.failure is not None:
+                raise EngineError(self.engine.failure) from None
             raise DraftCancelledError(f"Stream {request.stream} was closed while it was drafted for.") from None
         except BaseException:
             future.cancel()
@@ -397,15 +399,25 @@ class _Growing:
             if part.rows.shape[1] < len(tokens):
                 raise CaptureError(f"Rows of {len(tokens)} tokens were asked for, {part.rows.shape[1]} came.")
             self._rows = np.concatenate((self._rows, part.rows[:, : len(tokens)]), axis=1)
-        stop = self.request.stop
-        if self.finish is None and stop is not None and stop.holds(self.token_ids, self._rows_of(len(self.token_ids))):
-            self.finish = "stopped"
-        elif self.finish is None and len(self.token_ids) == self.request.max_new_tokens:
+        self._cut_where_settled(len(self.token_ids) - len(tokens))
+        if self.finish is None and len(self.token_ids) == self.request.max_new_tokens:
             self.finish = "length"
+
+    def _cut_where_settled(self, n_known: int) -> None:
+        """End the draft with the first token after ``n_known`` at which the stop rule holds."""
+        stop = self.request.stop
+        if stop is None:
+            return
+        for n_tokens in range(n_known + 1, len(self.token_ids) + 1):
+            if stop.holds(self.token_ids[:n_tokens], self._rows_of(n_tokens)):
+                self.token_ids, self._log_probs = self.token_ids[:n_tokens], self._log_probs[:n_tokens]
+                self._rows, self._n_guessed = self._rows[:, :n_tokens], min(self._n_guessed, n_tokens)
+                self.finish = "stopped"
+                return
 
     def _rows_of(self, n_tokens: int) -> npt.NDArray[np.float32]:
         if self.request.heads:
-            return self._rows
+            return self._rows[:, :n_tokens]
         return np.zeros((0, n_tokens, self._rows.shape[2]), np.float32)
 
     def result(self) -> Draft:
