@@ -260,6 +260,7 @@ def test_the_stop_ends_a_draft_at_the_first_refused_word(run: Callable[[str], An
     assert n_stopped >= 6
 
 
+@pytest.mark.skipif(vllm_version() != VERIFIED[-1], reason=f"the embedded model is for vLLM {VERIFIED[-1]}")
 def test_the_example_in_the_readme_shows_what_each_word_looks_at(run: Callable[[str], Any]) -> None:
     pairs = [tuple(line.split()) for line in run("captured")["readme"] if len(line.split()) == 2]
     assert {("hat", "chose"), ("Isabella", "Isabella"), ("aus", "chose")} <= set(pairs), pairs

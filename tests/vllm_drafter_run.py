@@ -5,6 +5,7 @@ One process with one engine for all tests; OUT receives the pickled results. The
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import multiprocessing
 import pickle
@@ -115,6 +116,23 @@ def kill_engine() -> None:
             child.kill()
 
 
+def killed_while_waited_for(drafter: VllmDrafter) -> float:
+    """Seconds of a job that waits for an answer from an engine that is killed meanwhile, and is then run again."""
+    engines: list[Any] = []
+
+    async def job(engine: Any) -> None:
+        engines.append(engine)
+        if len(engines) == 1:
+            await asyncio.sleep(1000)
+
+    waiting, start = drafter.engine.run(job), time.monotonic()
+    while not engines:
+        time.sleep(0.01)
+    kill_engine()
+    waiting.result()
+    return time.monotonic() - start
+
+
 def at_once(drafter: VllmDrafter, asked: Sequence[DraftRequest]) -> list[Draft]:
     with ThreadPoolExecutor(N_SESSIONS) as pool:
         return list(pool.map(drafter.draft, asked))
@@ -155,7 +173,7 @@ def main() -> None:
         streams = [f"stream-{number}" for number in range(N_SESSIONS)]
         result["sessions"] = list(pool.map(lambda stream: talk(vllm, fast, sentences, stream), streams))
 
-    kill_engine()
+    result["waited in vain"] = killed_while_waited_for(drafter)
     result["after death"] = at_once(drafter, asked)
     result["starts"] = drafter.engine.n_starts
     result["messages"] = list(messages)

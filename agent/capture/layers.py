@@ -15,7 +15,8 @@ from agent.capture.record import ATTRIBUTE, CaptureMixin, Recorder
 from agent.capture.replay import attention_rows, read_pages
 from agent.capture.vllm_internals import internal
 
-_LAYER_NUMBER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
+_LAYER_NUMBER = re.compile(r"(?:^|\.)layers\.(\d+)\.|^(\d+)\.attn$")
+"""Names of attention layers; the short one is what vLLM 0.25.1 calls those of models in Transformers' code."""
 
 
 @dataclass
@@ -120,7 +121,7 @@ def _attention_modules(vllm_config: Any) -> dict[int, tuple[str, Any]]:
         match = _LAYER_NUMBER.search(name)
         if match is None or "vision" in name or "audio" in name:
             continue
-        number = int(match.group(1))
+        number = int(match.group(1) or match.group(2))
         if number in found:
             raise UnsupportedModelError(f"Layer {number} has two attention modules: {found[number][0]} and {name}.")
         found[number] = (name, module)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import gc
 import logging
 import multiprocessing
 import os
@@ -27,6 +26,8 @@ from agent.mt import engine_process
 LOGGER = logging.getLogger("alignatt")
 HANG_S = 300.0
 """A job that takes longer is taken for a sign that the engine hangs."""
+WATCH_S = 0.5
+"""How often a job is asked whether its engine still lives: vLLM's remote calls wait for a dead one."""
 CLOSE_S = 30.0
 """How long the engine may take to end before its processes are killed."""
 
@@ -109,8 +110,6 @@ class EngineThread:
         if self._thread.is_alive():
             self._kill()
             self._thread.join(CLOSE_S)
-        # vLLM's engine is part of cycles; left to the end of the interpreter, it would complain there.
-        gc.collect()
         if self._log is not None:
             self._log.unlink(missing_ok=True)
 
@@ -123,7 +122,7 @@ class EngineThread:
             if engine is None:
                 raise EngineError(self.failure or "The vLLM engine is gone.")
             try:
-                return await asyncio.wait_for(job(engine), HANG_S)
+                return await asyncio.wait_for(_watched(engine, job), HANG_S)
             except EngineDeadError:
                 await self._replace(engine, "died")
             except TimeoutError:
@@ -137,8 +136,7 @@ class EngineThread:
             said = self._reason()
             because = f" ({said})" if said else ""
             self._engine = None
-            with suppress(Exception):
-                engine.shutdown()
+            _end(engine)
             if self.n_starts > 1:
                 self.failure = EngineError(
                     f"The vLLM engine {what} again{because}. What was said stays said; start anew, with "
@@ -165,6 +163,8 @@ class EngineThread:
                 from vllm.engine.arg_utils import AsyncEngineArgs
                 from vllm.v1.engine.async_llm import AsyncLLM
 
+                if self._log is not None:  # what goes wrong is said in one line
+                    logging.getLogger("vllm").setLevel(logging.CRITICAL)
                 engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**self.arguments))
             if self._examine is not None:
                 await self._examine(engine)
@@ -174,8 +174,7 @@ class EngineThread:
             said = said or " ".join(str(error).split())[: engine_process.MAX_REASON] or type(error).__name__
             what = "is not used" if engine is not None else "did not start"
             if engine is not None:
-                with suppress(Exception):
-                    engine.shutdown()
+                _end(engine)
             self.failure = EngineError(f"The vLLM engine {what}: {said.rstrip('.')}.{self._kept_log()}")
             raise self.failure from error
         finally:
@@ -197,8 +196,7 @@ class EngineThread:
             engine, self._engine = self._engine, None
             tasks = [task for task in asyncio.all_tasks(self._loop) if task is not asyncio.current_task()]
             if engine is not None:
-                with suppress(Exception):
-                    engine.shutdown()
+                _end(engine)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -246,3 +244,22 @@ class EngineThread:
         """Keep the log and say where it is."""
         log, self._log = self._log, None
         return f" Everything it said: {log}" if log is not None and log.stat().st_size else ""
+
+
+async def _watched(engine: Any, job: Job[T]) -> T:
+    """``job(engine)``; vLLM's EngineDeadError when the engine dies meanwhile."""
+    task = asyncio.ensure_future(job(engine))
+    try:
+        while not (await asyncio.wait({task}, timeout=WATCH_S))[0]:
+            if engine.errored:
+                raise engine.dead_error
+        return task.result()
+    finally:
+        task.cancel()
+
+
+def _end(engine: Any) -> None:
+    with suppress(Exception):
+        engine.shutdown()
+    # It does so again when it is collected, which may be too late: when the interpreter ends.
+    engine.shutdown = lambda *_: None

@@ -1,4 +1,4 @@
-"""Attention rows from Transformers: what the SDPA capture costs beside plain SDPA and beside ``output_attentions``."""
+"""Ways to attention rows: Transformers' ``output_attentions``, the SDPA capture, vLLM's, and what each costs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,12 @@ from demo.build import save
 from demo.skeleton import N_LAYERS, skeleton_config
 from eval.bench.parts import Options
 from eval.bench.result import Cell, Result
+from eval.bench.vllm_engine import EngineProcess, EngineSetup, engine_modes, has_vllm
 
 N_HEADS = 8
+N_ROUNDS = 5
+"""Of batches."""
+EAGER = "eager, output_attentions"
 N_WORDS = 60
 """Words of a prompt: a live sentence and two of context, about what a session shows."""
 LOGIT_SIZE = 2.0
@@ -34,15 +40,13 @@ LOGIT_SIZE = 2.0
 ABOUT = (
     "Greedy drafts, the prompt's pass included; batch 1, no KV cache kept between drafts, float32, one thread on a "
     "CPU. *eager* is a loop over a model with `attn_implementation='eager'` and `output_attentions=True`, the usual "
-    "way to attention weights. The ways take turns prompt by prompt; medians over the prompts. × is the ratio of "
-    "medians to plain SDPA: of CPU time on a CPU, which other programs don't disturb much, of wall time on a GPU. "
+    "way to attention weights. The ways take turns prompt by prompt; medians over the prompts. *Batched*: all prompts "
+    "at once, time divided by all tokens, median over rounds. vLLM's time includes the fetch of the rows. × is the "
+    "ratio of medians to plain SDPA: of CPU time on a CPU, which other programs don't disturb much, of wall time on a "
+    "GPU. "
     "Largest difference: of the rows from those of *eager*. The skeleton has the 42 layers × 8 heads of Gemma-4 E4B on "
     "a narrow residual stream, and random weights."
 )
-
-
-Way = Callable[[DraftRequest], tuple[tuple[int, ...], npt.NDArray[np.float32] | None]]
-"""Tokens and rows of a request; no rows from a way that reads none."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ class Written:
     rows: npt.NDArray[np.float32] | None
     wall_s: float
     cpu_s: float
+
+
+Way = Callable[[DraftRequest], Written]
 
 
 def prompts(tokenizer: Any, n: int) -> list[DraftRequest]:
@@ -103,15 +110,17 @@ def eager_draft(
     return tuple(tokens), torch.stack(rows, dim=1).float().cpu().numpy()
 
 
-def timed(way: Way, request: DraftRequest) -> Written:
+def timed(
+    write: Callable[[DraftRequest], tuple[tuple[int, ...], npt.NDArray[np.float32] | None]], request: DraftRequest
+) -> Written:
     """Run one draft. It ends with tokens on the host, so nothing is left in a device's queue."""
     wall_s, cpu_s = time.perf_counter(), time.process_time()
-    token_ids, rows = way(request)
+    token_ids, rows = write(request)
     return Written(token_ids, rows, time.perf_counter() - wall_s, time.process_time() - cpu_s)
 
 
-def compare(title: str, config: MtConfig, options: Options) -> list[tuple[Cell, ...]]:
-    """Table rows of one model: the three ways."""
+def transformers_ways(config: MtConfig) -> tuple[Any, tuple[Head, ...], dict[str, Way]]:
+    """Tokenizer, captured heads, and the three ways of Transformers."""
     model, tokenizer = load_model(config)
     eager, _ = load_model(config, "eager")
     drafter, heads = HFDrafter(model, ()), spread_heads(model.config)
@@ -122,24 +131,74 @@ def compare(title: str, config: MtConfig, options: Options) -> list[tuple[Cell, 
         return draft.token_ids, draft.rows if wanted else None
 
     ways: dict[str, Way] = {
-        "SDPA, no rows": lambda request: with_heads(request, ()),
-        f"SDPA, capture of {N_HEADS} heads": lambda request: with_heads(request, heads),
-        "eager, output_attentions": lambda request: eager_draft(eager, request, heads),
+        "SDPA, no rows": partial(timed, lambda request: with_heads(request, ())),
+        f"SDPA, capture of {N_HEADS} heads": partial(timed, lambda request: with_heads(request, heads)),
+        EAGER: partial(timed, lambda request: eager_draft(eager, request, heads)),
     }
+    return tokenizer, heads, ways
+
+
+def vllm_drafts(engine: EngineProcess, requests: Sequence[DraftRequest], at_once: int) -> list[Written]:
+    """What an engine makes of the requests; each gets an equal share of the time."""
+    done = engine.draft([list(request.prompt_ids) for request in requests], at_once)
+    n = len(requests)
+    return [
+        Written(
+            tuple(done.tokens[index]),
+            done.rows[index][:, :, slice(*request.source_span)] if done.rows else None,
+            done.wall_s / n,
+            done.cpu_s / n,
+        )
+        for index, request in enumerate(requests)
+    ]
+
+
+def _alone(engine: EngineProcess, request: DraftRequest) -> Written:
+    return vllm_drafts(engine, [request], 1)[0]
+
+
+def vllm_setups(config: MtConfig, heads: Sequence[Head], n_tokens: int) -> dict[str, EngineSetup]:
+    """Stock vLLM and capture, in the number type of ``config``; none where vLLM is not installed."""
+    if not has_vllm():
+        return {}
+    modes = engine_modes()
+    options = {**modes.get("piecewise", modes["eager"]), "dtype": config.dtype}
+    model, pairs = str(resolve(config.model)), tuple((head.layer, head.head) for head in heads)
+    return {
+        "vLLM, no rows": EngineSetup(model, n_tokens, None, options),
+        f"vLLM, capture of {N_HEADS} heads": EngineSetup(model, n_tokens, pairs, options),
+    }
+
+
+def compare(title: str, config: MtConfig, options: Options) -> list[tuple[Cell, ...]]:
+    """Table rows of one model: every way."""
+    tokenizer, heads, ways = transformers_ways(config)
     asked = [
         DraftRequest(request.prompt_ids, request.source_span, (), options.n_tokens)
         for request in prompts(tokenizer, options.n_prompts)
     ]
-    written: dict[str, list[Written]] = {name: [] for name in ways}
-    for request in tqdm([asked[0], *asked], unit="prompt", desc=title):
-        for name, way in ways.items():
-            written[name].append(timed(way, request))
-    # The first of all was a warm-up.
-    return _rows(title, {name: drafts[1:] for name, drafts in written.items()}, model.device.type == "cpu")
+    with ExitStack() as stack:
+        engines = {
+            name: stack.enter_context(EngineProcess(setup))
+            for name, setup in vllm_setups(config, heads, options.n_tokens).items()
+        }
+        for name, engine in engines.items():
+            ways[name] = partial(_alone, engine)
+        written: dict[str, list[Written]] = {name: [] for name in ways}
+        for request in tqdm([asked[0], *asked], unit="prompt", desc=title):
+            for name, way in ways.items():
+                written[name].append(way(request))
+        # The first of all was a warm-up.
+        written = {name: drafts[1:] for name, drafts in written.items()}
+        for name, engine in engines.items():
+            rounds = [vllm_drafts(engine, asked, len(asked)) for _ in range(N_ROUNDS + 1)][1:]
+            middle = sorted(rounds, key=lambda drafts: drafts[0].wall_s)[N_ROUNDS // 2]
+            written[f"{name}, batched"] = middle
+    return _rows(title, written, config.device != "cuda" and not torch.cuda.is_available())
 
 
 def _rows(title: str, written: dict[str, list[Written]], on_cpu: bool) -> list[tuple[Cell, ...]]:
-    plain, *_, reference = written.values()
+    plain, reference = next(iter(written.values())), written[EAGER]
     rows: list[tuple[Cell, ...]] = []
     for name, drafts in written.items():
         wall_ms, cpu_ms = _median_ms([d.wall_s for d in drafts], drafts), _median_ms([d.cpu_s for d in drafts], drafts)
@@ -175,5 +234,5 @@ def measure(options: Options) -> Result:
         "n_heads": N_HEADS,
         "median_prompt_tokens": statistics.median(lengths),
     }
-    title = "Attention rows in Transformers"
+    title = "Ways to attention rows"
     return Result("transformers", title, ABOUT, columns, tuple(rows), settings)

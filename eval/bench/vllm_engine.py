@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from agent.capture import engine_options, merge, sampling_args
@@ -51,7 +53,8 @@ class EngineSetup:
 class Round:
     """What a batch took, in seconds: all of it by the clock and on the processor, replay and fetch by the clock.
 
-    A fetch may have to replay first; that time counts as replay.
+    A fetch may have to replay first; that time counts as replay. ``rows``: float32 ``[heads, tokens, prompt tokens]``
+    of each draft; none from an engine without capture.
     """
 
     wall_s: float
@@ -59,6 +62,7 @@ class Round:
     replay_s: float
     fetch_s: float
     tokens: list[list[int]]
+    rows: list[npt.NDArray[np.float32]] = field(default_factory=list)
 
 
 @contextmanager
@@ -77,9 +81,14 @@ def environment(more: dict[str, str] | None = None) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def has_vllm() -> bool:
+    """Whether vLLM is installed."""
+    return importlib.util.find_spec("vllm") is not None
+
+
 def require_vllm() -> None:
     """UserError where vLLM is not installed."""
-    if importlib.util.find_spec("vllm") is None:
+    if not has_vllm():
         raise UserError("vLLM is not installed: `make vllm` adds it to .venv.")
 
 
@@ -158,6 +167,7 @@ def _round(llm: Any, setup: EngineSetup, prompts: Sequence[list[int]], at_once: 
     llm.reset_prefix_cache()
     replays.clear()
     tokens: list[list[int]] = []
+    rows: list[npt.NDArray[np.float32]] = []
     fetch_s = 0.0
     wall, cpu = time.perf_counter(), time.process_time()
     for first in range(0, len(prompts), at_once):
@@ -178,7 +188,8 @@ def _round(llm: Any, setup: EngineSetup, prompts: Sequence[list[int]], at_once: 
         if setup.heads is not None:
             start, n_before = time.perf_counter(), len(replays)
             for key in keys:
-                rows = merge(llm.collective_rpc("fetch_rows", args=(key,)))
-                assert rows is not None
+                captured = merge(llm.collective_rpc("fetch_rows", args=(key,)))
+                assert captured is not None
+                rows.append(captured.rows)
             fetch_s += time.perf_counter() - start - sum(replays[n_before:])
-    return Round(time.perf_counter() - wall, time.process_time() - cpu, sum(replays), fetch_s, tokens)
+    return Round(time.perf_counter() - wall, time.process_time() - cpu, sum(replays), fetch_s, tokens, rows)
