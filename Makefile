@@ -124,6 +124,9 @@ report: $(STAMP) ## one HTML page about all evaluated runs, with a replay of eve
 bench: $(STAMP) ## what attention rows and drafts cost: tables and figures into docs/benchmarks (PARTS="…" for some)
 	$(BIN)/python -m eval.bench $(PARTS)
 
+bench-gpu: $(STAMP) $(VLLM_STAMP) ## vLLM's part of bench on a GPU, also at Gemma-4 E4B's shape and with CUDA graphs
+	$(BIN)/python -m eval.bench --gpu $(PARTS)
+
 # FROM: folder with recordings, segmentation and references as they were downloaded.
 FROM ?=
 

@@ -116,7 +116,7 @@ STARTS_WORD = list(range(0, VOCABULARY, 2))
 
 
 def variants(folder: Path, capture: bool, then: dict[str, dict[str, Use]] | None = None) -> dict[str, Any]:
-    """Every architecture, Gemma-4 also in bfloat16 and with preemption, Qwen3 also compiled with capture.
+    """Every architecture, Gemma-4 also in bfloat16 and with preemption, Qwen3 also compiled.
 
     Compiling takes most of a minute and Gemma-4's many kinds of layers several. ``then``: see `two_passes`.
     """
@@ -126,8 +126,7 @@ def variants(folder: Path, capture: bool, then: dict[str, dict[str, Use]] | None
     results = {"gemma4": two_passes(folder, "gemma4", capture, then=then.get("gemma4"), **stops)}
     results["bfloat16"] = two_passes(folder, "gemma4", capture, then=then.get("bfloat16"), dtype="bfloat16")
     results["preempted"] = two_passes(folder, "gemma4", capture, **PREEMPTION)
-    if capture:
-        results["compiled"] = two_passes(folder, "qwen3", capture, enforce_eager=False)
+    results["compiled"] = two_passes(folder, "qwen3", capture, enforce_eager=False)
     for name in HEADS:
         if name != "gemma4":
             results[name] = two_passes(folder, name, capture)

@@ -57,6 +57,12 @@ def test_the_command_writes_one_part_and_knows_no_other(
         command.main()
     said = capsys.readouterr().err
     assert all(part in said for part in PARTS)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["bench", "--gpu"])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 2
+    assert "no GPU" in capsys.readouterr().err
 
 
 def test_decoded_tokens_are_counted_for_every_setting(tmp_path: Path) -> None:

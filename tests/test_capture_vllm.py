@@ -148,19 +148,12 @@ def test_rows_are_those_of_eager_attention(
     check_rows(result["warm"], name, eager(name))
 
 
-@pytest.mark.parametrize("variant", [*ARCHITECTURES, "preempted", "bfloat16"])
+@pytest.mark.parametrize("variant", [*ARCHITECTURES, "preempted", "compiled", "bfloat16"])
 def test_tokens_are_those_of_stock_vllm(variant: str, run: Callable[[str], Any]) -> None:
     stock, captured = run("stock")[variant], run("captured")[variant]
     for temperature in ("cold", "warm"):
         expected = [draft["tokens"] for draft in stock[temperature]]
         assert [draft["tokens"] for draft in captured[temperature]] == expected
-
-
-def test_compiled_tokens_are_those_of_stock_vllm(run: Callable[[str], Any], eager: Callable[[str], Eager]) -> None:
-    for temperature in ("cold", "warm"):
-        pairs = zip(run("captured")["compiled"][temperature], run("stock")["qwen3"][temperature], strict=True)
-        same = [same_tokens(draft, expected, eager("qwen3"), "qwen3") for draft, expected in pairs]
-        assert sum(same) >= 8
 
 
 def test_gemma4_covers_sliding_full_and_shared_layers(run: Callable[[str], Any]) -> None:

@@ -120,7 +120,7 @@ class EngineThread:
             async with self._changing:
                 engine = self._engine
             if engine is None:
-                raise EngineError(self.failure or "The vLLM engine is gone.")
+                raise EngineError(str(self.failure or "The vLLM engine is gone."))
             try:
                 return await asyncio.wait_for(_watched(engine, job), HANG_S)
             except EngineDeadError:

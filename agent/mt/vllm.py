@@ -183,7 +183,7 @@ class VllmDrafter:
             return future.result()
         except CancelledError:
             if self.engine.failure is not None:
-                raise EngineError(self.engine.failure) from None
+                raise EngineError(str(self.engine.failure)) from None
             raise DraftCancelledError(f"Stream {request.stream} was closed while it was drafted for.") from None
         except BaseException:
             future.cancel()

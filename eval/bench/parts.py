@@ -17,6 +17,8 @@ PARTS = {
     "vllm-sessions": "eval.bench.vllm_sessions",
 }
 """Name and module of each part, in the order of the page. A part is imported only when it is run."""
+GPU_PARTS = ("vllm-capture", "vllm-sessions")
+"""Those that have more to measure where there is a GPU: models of full size, CUDA graphs."""
 
 
 @dataclass(frozen=True)
