@@ -73,14 +73,27 @@ def _models(config: AgentConfig) -> list[str]:
 
 
 def _memory(config: AgentConfig, gpu_gb: float) -> list[str]:
-    """What the weights take of a GPU. Transformers reserves nothing: caches and activations grow into the rest."""
+    """What is taken of a GPU. vLLM reserves its share; with Transformers, caches grow into what the weights leave."""
     rows, free_gb = [], gpu_gb
     for model in named_models(config):
         size_gb = model.published.size_gb if model.published else 0.0
-        rows.append((model.key, f"{size_gb:.1f} GB" if size_gb else "size not known here"))
-        free_gb -= size_gb
-    rows.append(("left", f"{free_gb:.1f} GB for KV caches, activations and what is not known"))
+        if model.key == "mt.model" and config.mt.engine == "vllm":
+            reserved_gb = _vllm_gb(config, gpu_gb, size_gb)
+            rows.append((model.key, f"{reserved_gb:.1f} GB reserved by vLLM for weights and KV cache"))
+            free_gb -= reserved_gb
+        else:
+            rows.append((model.key, f"{size_gb:.1f} GB" if size_gb else "size not known here"))
+            free_gb -= size_gb
+    rows.append(("left", f"{free_gb:.1f} GB for caches, activations and what is not known"))
+    if free_gb < 0:
+        rows.append(("too little", "lower mt.vllm.gpu_memory_utilization, or set mt.vllm.kv_cache_gib"))
     return _columns(rows)
+
+
+def _vllm_gb(config: AgentConfig, gpu_gb: float, weights_gb: float) -> float:
+    """What vLLM takes: the given KV cache beside the weights, else its share of the GPU. In 10⁹ bytes."""
+    cache_gib, share = config.mt.vllm.kv_cache_gib, config.mt.vllm.gpu_memory_utilization
+    return weights_gb + cache_gib * 2**30 / 1e9 if cache_gib else share * gpu_gb
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 
 from agent.config import AgentConfig, from_namespace
@@ -20,6 +21,8 @@ def missing_parts(config: AgentConfig) -> list[str]:
     parts = []
     if config.mt.device.startswith("cuda") and not has_gpu():
         parts.append("no CUDA GPU")
+    if config.mt.engine == "vllm" and not has_vllm():
+        parts.append("vLLM is not installed (make vllm)")
     return parts
 
 
@@ -28,6 +31,11 @@ def has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def has_vllm() -> bool:
+    """Whether vLLM is installed."""
+    return importlib.util.find_spec("vllm") is not None
 
 
 def gigabytes(models: Sequence[Named]) -> str:

@@ -72,6 +72,27 @@ def test_a_dry_run_shows_models_memory_prompt_and_heads(
     assert not bare.exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ([], ["43.2 GB reserved by vLLM for weights and KV cache", "left                0.7 GB", "(make vllm)"]),
+        (["mt.vllm.gpu_memory_utilization=0.95"], ["45.6 GB reserved", "left                -1.7 GB", "too little"]),
+        (["mt.vllm.kv_cache_gib=8"], ["24.6 GB reserved", "left                19.3 GB"]),
+    ],
+)
+def test_what_vllm_reserves_is_in_the_memory_plan(
+    changes: list[str],
+    shown: list[str],
+    bare: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(requirements, "has_vllm", lambda: False)
+    assert simulstream([*OURS, "--preset", "ende-low-a40", "--dry-run", "--set", "mt.engine=vllm", *changes]) == 0
+    printed = capsys.readouterr().out
+    assert [part for part in shown if part not in printed] == []
+
+
 def test_the_dry_run_of_the_embedded_model_shows_its_own_prompt(capsys: pytest.CaptureFixture[str]) -> None:
     assert simulstream([*OURS, "--preset", "ende-low", "--dry-run"]) == 0
     shown = capsys.readouterr().out
