@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from agent.mt.drafter import DraftRequest
     from agent.mt.hf import HFDrafter
     from agent.mt.vllm import VllmDrafter
+    from agent.weights import Named
 
 GIB = 2**30
 Rows = npt.NDArray[np.float32]
@@ -141,21 +142,42 @@ def _gpu(config: AgentConfig) -> Finding:
 
 def _recogniser(config: AgentConfig) -> tuple[State, str]:
     from agent.paths import resolve
-    from agent.weights import find, named_models
 
-    for model in named_models(config):
-        if model.key.startswith("asr.") and find(model.model, model.revision) is None:
-            raise UserError(f"{model.key} {model.label} is not on this machine; see alignatt models.")
     if config.asr.engine == "replay" and not resolve(config.asr.model).exists():
         raise UserError(f"asr.model {config.asr.model} does not exist.")
+    _refuse_missing(config, "asr.")
     return "ok", f"{config.asr.engine}, {config.asr.model}"
 
 
+def _missing(config: AgentConfig, keys: str) -> list[Named]:
+    """Models whose key begins with ``keys`` that are not on this machine."""
+    from agent.requirements import missing_weights
+
+    return [model for model in missing_weights(config) if model.key.startswith(keys)]
+
+
+def _refuse_missing(config: AgentConfig, keys: str) -> None:
+    """UserError when there are any."""
+    from agent.requirements import gigabytes
+    from agent.weights import is_repository
+
+    missing = _missing(config, keys)
+    if not missing:
+        return
+    names = ", ".join(model.label for model in missing)
+    fetched = [model.model for model in missing if is_repository(model.model)]
+    remedy = f"alignatt models download {' '.join(fetched)}" if fetched else f"set {missing[0].key}"
+    raise UserError(f"{names} not on this machine{gigabytes(missing)}: {remedy}")
+
+
 def _model(config: AgentConfig) -> tuple[State, str]:
+    from agent.mt.hf import checkpoint_name
     from agent.mt.vllm import load_checkpoint
     from agent.paths import resolve
 
     mt = config.mt
+    checkpoint_name(mt)
+    _refuse_missing(config, "mt.")
     checkpoint = load_checkpoint(mt)
     text = checkpoint.text_config
     layers = f"{text.num_hidden_layers} layers of {text.num_attention_heads} heads"
@@ -189,11 +211,12 @@ def _heads(config: AgentConfig) -> tuple[State, str]:
     policy = build_policy(config.policy)
     if not policy.needs_rows:
         return "ok", f"none needed by the policy {config.policy.name}"
-    fits = check.check(config)[0]
     path = headset.head_set_path(config.mt.head_set, config.source_lang, config.target_lang)
     selection = headset.load(path).select(policy.row_convention, config.mt.n_heads)
-    chosen = " ".join(f"{head.layer}.{head.head}" for head in selection.heads)
-    return "ok", f"{fits} Read: {chosen} ({selection.convention})"
+    chosen = f"Read: {' '.join(f'{head.layer}.{head.head}' for head in selection.heads)} ({selection.convention})"
+    if _missing(config, "mt."):
+        return "note", f"{path}; the model has to be here to see whether it fits. {chosen}"
+    return "ok", f"{check.check(config)[0]} {chosen}"
 
 
 def _self_test(config: AgentConfig) -> tuple[State, str]:

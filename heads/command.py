@@ -58,6 +58,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 def add_configuration(parser: argparse.ArgumentParser) -> None:
     """Options that name model, prompt and direction, as those of ``simulstream``."""
     parser.add_argument("--preset", metavar="NAME", help="shipped configuration (default: {src}{tgt}-low)")
+    parser.add_argument("--profile", metavar="NAME", help="machine that the preset is for: demo, a40, a100-40, h100")
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration YAML instead of a preset")
     parser.add_argument("--src-lang", metavar="CODE", help="language spoken (default: en)")
     parser.add_argument("--tgt-lang", metavar="CODE", help="language wanted (default: de)")
@@ -126,6 +127,7 @@ def configuration(args: argparse.Namespace) -> AgentConfig:
     settings = resolve(
         Options(
             preset=args.preset,
+            profile=args.profile,
             config=args.config,
             source_lang=args.src_lang,
             target_lang=args.tgt_lang,

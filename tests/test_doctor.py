@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,19 @@ def test_vllm_has_to_be_a_verified_version_where_it_is_used(examined: Any, monke
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_missing_gpu_that_was_asked_for_fails(examined: Any) -> None:
     assert examined(**{"mt.device": "cuda"})[1]["GPU"][0] == "FAIL"
+
+
+def test_a_profile_without_weights_says_what_to_fetch_and_asks_no_hub(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert alignatt(["doctor", "--profile", "a40"]) == 2
+    said = capsys.readouterr().out
+    assert len(said.splitlines()) <= 12
+    assert re.search(r"FAIL GPU +none found", said)
+    assert re.search(
+        r"FAIL model +google/gemma-4-E4B-it@\w+ not on this machine.* alignatt models download google/", said
+    )
+    assert re.search(r"FAIL recogniser .*Qwen3-ASR.*Qwen3-ForcedAligner", said)
+    assert "gemma-4-E4B-it-en-de.json" in said
