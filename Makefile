@@ -82,7 +82,7 @@ eval-ende-high: ## English → German within 4 s, scored (likewise enit, enzh)
 # weights are newer.
 $(EVALS): PAIR = $(firstword $(subst -, ,$*))
 $(EVALS): AGENT = $(BIN)/simulstream --agent agent.AlignAttAgent --src-lang en --tgt-lang $(PAIR:en%=%) --source $(TALKS)$(ON_ENGINE)
-$(EVALS): ON_ENGINE = $(if $(filter-out hf,$(ENGINE)), --set mt.engine=$(ENGINE))
+$(EVALS): ON_ENGINE = $(if $(filter-out hf,$(ENGINE)), --set mt.engine=$(ENGINE) asr.qwen3.engine=$(ENGINE))
 $(EVALS): OFFLINE = $(OUT)/$(PAIR)-offline
 $(EVALS): eval-%: $(STAMP) $(if $(filter vllm,$(ENGINE)),$(VLLM_STAMP))
 	@$(BIN)/python -m eval.weights $*$(PRESET_SUFFIX)

@@ -32,12 +32,20 @@ class Qwen3Config:
     revision: str = ""
     """Of the recogniser on the hub."""
     aligner_revision: str = ""
+    engine: Literal["hf", "vllm"] = "hf"
+    """Transformers, one request at a time, or vLLM, which batches the requests of all streams."""
+    gpu_share: float = 0.2
+    """vllm: share of the GPU's memory for the recogniser; all engines' shares together are less than 1."""
+    aligner_gpu_share: float = 0.1
+    cache_gib: float = 0.0
+    """vllm: size of the recogniser's KV cache; 0: what gpu_share leaves, on a CPU 0.5 GiB."""
+    aligner_cache_gib: float = 0.0
     context: str = ""
     """Words to expect, e.g. names and terms of the talk."""
     rollback_tokens: int = 0
     """Take the last transcript of the tail as given but for so many tokens; 0: transcribe the tail afresh."""
     timeout_s: float = 60.0
-    """A request that takes longer has failed."""
+    """A request that takes longer has failed: hf cuts it off, vllm starts its engine again, once."""
 
 
 @dataclass(frozen=True)
@@ -262,6 +270,10 @@ def validate(config: AgentConfig) -> AgentConfig:
         ("asr.sentence_pause_s", config.asr.sentence_pause_s, 0.05),
         ("asr.hypotheses_to_agree", config.asr.hypotheses_to_agree, 1),
         ("asr.qwen3.rollback_tokens", config.asr.qwen3.rollback_tokens, 0),
+        ("asr.qwen3.gpu_share", config.asr.qwen3.gpu_share, 0.01),
+        ("asr.qwen3.aligner_gpu_share", config.asr.qwen3.aligner_gpu_share, 0.01),
+        ("asr.qwen3.cache_gib", config.asr.qwen3.cache_gib, 0.0),
+        ("asr.qwen3.aligner_cache_gib", config.asr.qwen3.aligner_cache_gib, 0.0),
         ("asr.qwen3.timeout_s", config.asr.qwen3.timeout_s, 1.0),
         ("mt.max_draft_tokens", config.mt.max_draft_tokens, 1),
         ("mt.max_final_tokens", config.mt.max_final_tokens, 1),
@@ -287,9 +299,24 @@ def validate(config: AgentConfig) -> AgentConfig:
             raise UserError(f"Key '{name}' must be at least {low}, not {value}.")
     if config.mt.vllm.gpu_memory_utilization > 1:
         raise UserError("Key 'mt.vllm.gpu_memory_utilization' is a share of the GPU's memory: at most 1.")
+    if config.asr.max_live_s > 300:
+        raise UserError(f"Key 'asr.max_live_s' must be at most 300, not {config.asr.max_live_s}.")
     if config.policy.median_width % 2 == 0:
         raise UserError(f"Key 'policy.median_width' must be odd, not {config.policy.median_width}.")
     return dataclasses.replace(config, latency_unit="char" if config.target_lang == "zh" else "word")
+
+
+def gpu_shares(config: AgentConfig) -> dict[str, tuple[float, float]]:
+    """The models that run on vLLM, by their keys: share of the GPU's memory, and GiB of KV cache that are taken beside
+    the weights instead of the share (0: none given)."""
+    shares = {}
+    ours, vllm = config.asr.qwen3, config.mt.vllm
+    if config.asr.engine == "qwen3" and ours.engine == "vllm":
+        shares["asr.model"] = (ours.gpu_share, ours.cache_gib)
+        shares["asr.qwen3.aligner"] = (ours.aligner_gpu_share, ours.aligner_cache_gib)
+    if config.mt.engine == "vllm":
+        shares["mt.model"] = (vllm.gpu_memory_utilization, vllm.kv_cache_gib)
+    return shares
 
 
 def check_direction(source: str, target: str) -> None:

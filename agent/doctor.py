@@ -111,6 +111,7 @@ def free_memory_gib() -> float:
 
 def _vllm(config: AgentConfig) -> tuple[State, str]:
     from agent.capture.vllm_internals import VERIFIED, vllm_version
+    from agent.config import gpu_shares
 
     needed, version = config.mt.engine == "vllm", vllm_version()
     verified = f"verified: {', '.join(VERIFIED)}"
@@ -119,6 +120,8 @@ def _vllm(config: AgentConfig) -> tuple[State, str]:
 
         if needed:
             require_vllm()
+        if gpu_shares(config):
+            return "FAIL", "not installed; asr.qwen3.engine=vllm needs it (make vllm)"
         return "note", f"not installed; mt.engine=vllm needs it ({verified})"
     if version in VERIFIED:
         return "ok", f"{version}, {verified}; mt.engine={config.mt.engine}"

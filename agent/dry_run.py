@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import profiles, requirements
-from agent.config import AgentConfig, from_namespace
+from agent.config import AgentConfig, from_namespace, gpu_shares
 from agent.errors import UserError
 from agent.mt.policy import build_policy
 from agent.mt.prompt import LANGUAGE_NAMES, PromptLayout
@@ -66,7 +66,8 @@ def _models(config: AgentConfig) -> list[str]:
     rows = [("key", "model", "engine", "download", "licence", "on this machine")]
     for model in named_models(config):
         known, here = model.published, find(model.model, model.revision)
-        engine = config.mt.engine if model.key == "mt.model" else config.asr.engine
+        engine: str = config.mt.engine if model.key == "mt.model" else config.asr.engine
+        engine += f" on {config.asr.qwen3.engine}" if engine == "qwen3" else ""
         size = f"{known.size_gb:.1f} GB" if known and known.size_gb else ""
         rows.append((model.key, model.label, engine, size, known.licence if known else "", str(here or "no")))
     return _columns(rows)
@@ -74,11 +75,13 @@ def _models(config: AgentConfig) -> list[str]:
 
 def _memory(config: AgentConfig, gpu_gb: float) -> list[str]:
     """What is taken of a GPU. vLLM reserves its share; with Transformers, caches grow into what the weights leave."""
-    rows, free_gb = [], gpu_gb
+    rows, free_gb, shares = [], gpu_gb, gpu_shares(config)
     for model in named_models(config):
         size_gb = model.published.size_gb if model.published else 0.0
-        if model.key == "mt.model" and config.mt.engine == "vllm":
-            reserved_gb = _vllm_gb(config, gpu_gb, size_gb)
+        if model.key in shares:
+            # The given KV cache beside the weights, else the share of the GPU.
+            share, cache_gib = shares[model.key]
+            reserved_gb = size_gb + cache_gib * 2**30 / 1e9 if cache_gib else share * gpu_gb
             rows.append((model.key, f"{reserved_gb:.1f} GB reserved by vLLM for weights and KV cache"))
             free_gb -= reserved_gb
         else:
@@ -88,12 +91,6 @@ def _memory(config: AgentConfig, gpu_gb: float) -> list[str]:
     if free_gb < 0:
         rows.append(("too little", "lower mt.vllm.gpu_memory_utilization, or set mt.vllm.kv_cache_gib"))
     return _columns(rows)
-
-
-def _vllm_gb(config: AgentConfig, gpu_gb: float, weights_gb: float) -> float:
-    """What vLLM takes: the given KV cache beside the weights, else its share of the GPU. In 10⁹ bytes."""
-    cache_gib, share = config.mt.vllm.kv_cache_gib, config.mt.vllm.gpu_memory_utilization
-    return weights_gb + cache_gib * 2**30 / 1e9 if cache_gib else share * gpu_gb
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -7,8 +7,10 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from agent.asr import build_recognizer
-from agent.config import TARGET_LANGUAGES, AgentConfig, MtConfig, check_direction
+from agent.config import TARGET_LANGUAGES, AgentConfig, MtConfig, check_direction, gpu_shares
 from agent.errors import UserError
 from agent.mt.drafter import Drafter, Head
 from agent.mt.hf import HFDrafter, end_of_turn_ids, load_model
@@ -98,7 +100,11 @@ class ModelCache:
         )
 
     def warm_up(self, config: AgentConfig) -> None:
-        """Load everything the configuration names and run it once, so that the first chunk costs what others do."""
+        """Load everything the configuration names and run it once, so that the first chunk costs what others do.
+
+        UserError when a model cannot be used, or when engines would share more than the whole GPU.
+        """
+        _check_gpu(config)
         translator = self.translator(config, config.source_lang, config.target_lang)
         words = ["the", "first", "words."]
         translator.step(words, (), Frontier(1, 3), "warm-up")
@@ -107,6 +113,15 @@ class ModelCache:
         if config.asr.engine != "replay":
             recognizer = build_recognizer(config)
             recognizer.reset()
+
+
+def _check_gpu(config: AgentConfig) -> None:
+    total = sum(share for share, cache_gib in gpu_shares(config).values() if not cache_gib)
+    if total > 1 and torch.cuda.is_available():
+        raise UserError(
+            "mt.vllm.gpu_memory_utilization, asr.qwen3.gpu_share and asr.qwen3.aligner_gpu_share are shares of a GPU: "
+            f"together at most 1, not {total:.2f}."
+        )
 
 
 def _load(config: MtConfig, heads: tuple[Head, ...]) -> LoadedModel:

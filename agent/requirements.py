@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 
-from agent.config import AgentConfig, from_namespace
+from agent.config import AgentConfig, from_namespace, gpu_shares
 from agent.errors import UserError
 from agent.settings import OUR_AGENT, Settings
 from agent.weights import Named, find, named_models
@@ -21,7 +21,7 @@ def missing_parts(config: AgentConfig) -> list[str]:
     parts = []
     if config.mt.device.startswith("cuda") and not has_gpu():
         parts.append("no CUDA GPU")
-    if config.mt.engine == "vllm" and not has_vllm():
+    if gpu_shares(config) and not has_vllm():
         parts.append("vLLM is not installed (make vllm)")
     return parts
 

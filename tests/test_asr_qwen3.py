@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from qwen3_sounds import TEXTS, chirp, expanded
 from tiny_qwen3_asr import build
 
-from agent.asr import build_recognizer
+from agent.asr import build_recognizer, qwen3
 from agent.asr.contract import SAMPLE_RATE_HZ, Samples
+from agent.asr.qwen3 import engine
 from agent.asr.qwen3.audio import MAX_AUDIO_S, WINDOW_FRAMES, n_audio_tokens, prepare
 from agent.asr.qwen3.checkpoint import Checkpoint, open_checkpoint
 from agent.asr.qwen3.engine import Aligner, Generated, Transcriber, Transcription
@@ -29,20 +31,6 @@ from agent.errors import UserError
 DEMO_TALK = Path(__file__).parent.parent / "demo" / "talks" / "demo-talk-1.flac"
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-TEXTS = {
-    "en": "Hello, world! It's 3.14 o'clock — isn't it? A state-of-the-art “model” (2026) … yes—no, e.g. 50%.",
-    "de": "Guten Tag, die Damen und Herren: 1.000 Fälle, U-Bahn-Netz – größer als gedacht!",
-    "it": "L'insegnante non c'è; perché? Costa 12,50 euro, l’altra un po' di più.",
-    "zh": "甚至AI也会说 hello，对吗？《语言》模型 GPT-4，增长3.5%。 — 好",
-}
-
-
-def chirp(seconds: float, seed: int = 0) -> Samples:
-    """A sweeping tone in noise, the same for the same seed."""
-    time_s = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
-    tone = 0.2 * np.sin(2 * np.pi * (200 + 150 * time_s) * time_s) * (0.5 + 0.5 * np.sin(11 * time_s))
-    return (tone + 0.05 * np.random.default_rng(seed).standard_normal(len(time_s))).astype(np.float32)
 
 
 @pytest.fixture(scope="session")
@@ -71,12 +59,6 @@ def published(folder: Path) -> tuple[Any, Any, Any]:
     recognise = Qwen3ASRForConditionalGeneration.from_pretrained(folder / "asr-hf").eval()
     align = Qwen3ASRForTokenClassification.from_pretrained(folder / "aligner-hf").eval()
     return processor, recognise, align
-
-
-def expanded(checkpoint: Checkpoint, prompt: str, samples: Samples) -> list[int]:
-    lengths = iter(prepare(samples).n_tokens)
-    ids = checkpoint.encode(prompt)
-    return [i for token in ids for i in [token] * (next(lengths) if token == checkpoint.audio_pad_id else 1)]
 
 
 @pytest.mark.parametrize(("language", "context"), [("", ""), ("English", ""), ("English", "Ada, Grace")])
@@ -288,6 +270,14 @@ def test_windows_give_what_the_whole_clip_gives(recogniser: Any, folder: Path) -
         assert np.allclose(one.log_probs, other.log_probs, atol=2e-4)
 
 
+@pytest.fixture
+def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few tokens for each request: the tiny recogniser seldom ends by itself."""
+    monkeypatch.setattr(engine, "MIN_NEW_TOKENS", 8)
+    monkeypatch.setattr(engine, "TOKENS_PER_S", 1)
+
+
+@pytest.mark.usefixtures("short_answers")
 def test_finished_windows_are_encoded_once(folder: Path) -> None:
     checkpoint = open_checkpoint(str(folder / "asr-hf"), "", "recogniser", native_only=True)
     generator = HFGenerator(checkpoint, 60.0)
@@ -346,11 +336,14 @@ def test_the_wrong_checkpoint_is_refused_with_the_right_ones_name(folder: Path, 
     assert "asr.model" in refusal(tmp_path / "absent", "recogniser")
 
 
+@pytest.mark.usefixtures("short_answers")
 def test_a_configuration_builds_recognisers_that_share_their_models(folder: Path) -> None:
     ours = Qwen3Config(aligner=str(folder / "aligner-hf"))
     config = AgentConfig(asr=AsrConfig(engine="qwen3", model=str(folder / "asr-hf"), max_live_s=6.0, qwen3=ours))
     one = build_recognizer(config)
-    other = build_recognizer(replace(config, asr=replace(config.asr, max_live_s=5.0)))
+    n_loaded = len(qwen3._loaded)
+    other = build_recognizer(replace(config, asr=replace(config.asr, hypotheses_to_agree=3)))
+    assert len(qwen3._loaded) == n_loaded
     assert isinstance(one, StreamingRecognizer)
     assert isinstance(other, StreamingRecognizer)
     samples, _ = soundfile.read(DEMO_TALK, dtype="float32", stop=10 * SAMPLE_RATE_HZ)

@@ -75,9 +75,10 @@ def test_a_dry_run_shows_models_memory_prompt_and_heads(
 @pytest.mark.parametrize(
     ("changes", "shown"),
     [
-        ([], ["43.2 GB reserved by vLLM for weights and KV cache", "left                0.7 GB", "(make vllm)"]),
+        ([], ["28.8 GB reserved by vLLM for weights and KV cache", "left                15.1 GB", "(make vllm)"]),
         (["mt.vllm.gpu_memory_utilization=0.95"], ["45.6 GB reserved", "left                -1.7 GB", "too little"]),
         (["mt.vllm.kv_cache_gib=8"], ["24.6 GB reserved", "left                19.3 GB"]),
+        (["asr.qwen3.engine=vllm"], ["9.6 GB reserved", "4.8 GB reserved", "left                4.8 GB", "3 on vllm"]),
     ],
 )
 def test_what_vllm_reserves_is_in_the_memory_plan(

@@ -2,6 +2,9 @@
 
 The engine starts with the first job and runs in processes of its own. When it dies or hangs, that is said in one line,
 it is started again, once, and the jobs it had are run again. `EngineThread.close` (also at exit) ends its processes.
+
+A process may have several engines. They start one after the other: vLLM measures what memory is free when it takes
+its share, and an engine's processes take their settings from the environment, which belongs to the whole process.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ import os
 import signal
 import tempfile
 import threading
+import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +35,13 @@ WATCH_S = 0.5
 CLOSE_S = 30.0
 """How long the engine may take to end before its processes are killed."""
 
+_STARTING = threading.Lock()
+"""Held while an engine starts."""
+MAX_SOCKET_FOLDER = 70
+"""Characters of a folder in which vLLM's sockets still have short enough names. They are left behind elsewhere."""
+WAIT_S = 0.05
+"""How often an engine asks whether another one has started."""
+
 T = TypeVar("T")
 Job = Callable[[Any], Awaitable[T]]
 
@@ -43,7 +54,8 @@ class EngineThread:
     """One engine. Thread-safe.
 
     ``arguments``: of ``AsyncEngineArgs``; ``environment``: variables of its processes; ``examine``: run on every engine
-    that has started, which does not serve when it raises.
+    that has started, which does not serve when it raises. ``name``: in messages; ``instead``: the settings to try when
+    it keeps dying; ``hang_s``: a job that takes longer is taken for a sign that the engine hangs.
     """
 
     def __init__(
@@ -51,8 +63,14 @@ class EngineThread:
         arguments: Mapping[str, Any],
         environment: Mapping[str, str] | None = None,
         examine: Job[None] | None = None,
+        name: str = "vLLM engine",
+        instead: str = "mt.vllm.compile=false or mt.engine=hf",
+        hang_s: float = HANG_S,
     ) -> None:
         self.arguments = dict(arguments)
+        self.name = name
+        self._instead = instead
+        self._hang_s = hang_s
         self._examine = examine
         self.n_starts = 0
         self._environment = dict(environment or {})
@@ -66,7 +84,9 @@ class EngineThread:
         self.failure: EngineError | None = None
         """Why there is no engine any more."""
         self._others: set[int] = set()
+        self._processes: set[int] = set()
         self._log: Path | None = None
+        self._sockets = tempfile.TemporaryDirectory(prefix="alignatt-", ignore_cleanup_errors=True)
 
     def run(self, job: Job[T]) -> Future[T]:
         """Start ``job(engine)`` on the engine's loop; cancelling the future cancels it. EngineError when it is gone."""
@@ -77,11 +97,10 @@ class EngineThread:
         """Start the engine if that has not been done; returns when it is ready. EngineError with the reason if not."""
         with self._lock:
             if self._closed:
-                raise EngineError("The vLLM engine was closed.")
+                raise EngineError(f"The {self.name} was closed.")
             if self._thread is not None:
                 return
-            self._thread = threading.Thread(target=self._serve, name="vllm-engine", daemon=True)
-            self._opening = True
+            self._thread = threading.Thread(target=self._serve, name=self.name, daemon=True)
             self._thread.start()
             atexit.register(self.close)
             # Before any job: those of other threads, which go on at once, wait for it on the loop.
@@ -100,6 +119,10 @@ class EngineThread:
                 return
             self._closed = True
         atexit.unregister(self.close)
+        self._end_thread()
+        self._sockets.cleanup()
+
+    def _end_thread(self) -> None:
         if self._thread is None:
             self._loop.close()
             return
@@ -120,13 +143,13 @@ class EngineThread:
             async with self._changing:
                 engine = self._engine
             if engine is None:
-                raise EngineError(str(self.failure or "The vLLM engine is gone."))
+                raise EngineError(str(self.failure or f"The {self.name} is gone."))
             try:
-                return await asyncio.wait_for(_watched(engine, job), HANG_S)
+                return await asyncio.wait_for(_watched(engine, job), self._hang_s)
             except EngineDeadError:
                 await self._replace(engine, "died")
             except TimeoutError:
-                await self._replace(engine, f"did not answer for {HANG_S:.0f} s")
+                await self._replace(engine, f"did not answer for {self._hang_s:g} s")
 
     async def _replace(self, engine: Any, what: str) -> None:
         """Start the engine again, unless another job has seen to that."""
@@ -139,11 +162,11 @@ class EngineThread:
             _end(engine)
             if self.n_starts > 1:
                 self.failure = EngineError(
-                    f"The vLLM engine {what} again{because}. What was said stays said; start anew, with "
-                    f"mt.vllm.compile=false or mt.engine=hf if it happens again.{self._kept_log()}"
+                    f"The {self.name} {what} again{because}. What was said stays said; start anew, with "
+                    f"{self._instead} if it happens again.{self._kept_log()}"
                 )
                 raise self.failure
-            LOGGER.warning("The vLLM engine %s%s; it is started again.", what, because)
+            LOGGER.warning("The %s %s%s; it is started again.", self.name, what, because)
             await self._open()
 
     async def _open_first(self) -> None:
@@ -151,10 +174,19 @@ class EngineThread:
             await self._open()
 
     async def _open(self) -> None:
-        """Make the engine and examine it. Making it blocks the loop: without an engine there is nothing else to do."""
+        """Make the engine and examine it, once no other one is starting."""
+        while not _STARTING.acquire(blocking=False):
+            await asyncio.sleep(WAIT_S)
+        try:
+            await self._make()
+        finally:
+            _STARTING.release()
+
+    async def _make(self) -> None:
+        """Making an engine blocks the loop: without one there is nothing else to do."""
         self.n_starts += 1
+        self._others = _children()
         self._opening = True
-        self._others = {process.pid for process in multiprocessing.active_children() if process.pid}
         engine = None
         try:
             with self._variables():
@@ -175,9 +207,10 @@ class EngineThread:
             what = "is not used" if engine is not None else "did not start"
             if engine is not None:
                 _end(engine)
-            self.failure = EngineError(f"The vLLM engine {what}: {said.rstrip('.')}.{self._kept_log()}")
+            self.failure = EngineError(f"The {self.name} {what}: {said.rstrip('.')}.{self._kept_log()}")
             raise self.failure from error
         finally:
+            self._processes = _children() - self._others
             self._opening = False
 
     def _serve(self) -> None:
@@ -208,7 +241,7 @@ class EngineThread:
         """Kill the processes of an engine that is starting or does not end."""
         import psutil
 
-        ours = [p.pid for p in multiprocessing.active_children() if p.pid and p.pid not in self._others]
+        ours = _children() - self._others if self._opening else self._processes & _children()
         for pid in ours:
             with suppress(psutil.Error):
                 parent = psutil.Process(pid)
@@ -222,6 +255,8 @@ class EngineThread:
         quiet = not LOGGER.isEnabledFor(logging.INFO)
         variables = {"VLLM_NO_USAGE_STATS": "1", "VLLM_WORKER_MULTIPROC_METHOD": "spawn", **self._environment}
         variables[engine_process.VARIABLE] = ""
+        if len(self._sockets.name) <= MAX_SOCKET_FOLDER:
+            variables["VLLM_RPC_BASE_PATH"] = self._sockets.name
         if quiet:
             if self._log is None:
                 handle, path = tempfile.mkstemp(prefix="alignatt-vllm-", suffix=".log")
@@ -229,10 +264,12 @@ class EngineThread:
                 self._log = Path(path)
             self._log_start = self._log.stat().st_size
             variables |= {"VLLM_LOGGING_LEVEL": "ERROR", engine_process.VARIABLE: str(self._log)}
+            variables |= {"TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
         added = {name: value for name, value in variables.items() if name not in os.environ}
         os.environ.update(added)
         try:
-            yield
+            with _hushed() if quiet else nullcontext():
+                yield
         finally:
             for name in added:
                 os.environ.pop(name, None)
@@ -246,6 +283,10 @@ class EngineThread:
         return f" Everything it said: {log}" if log is not None and log.stat().st_size else ""
 
 
+def _children() -> set[int]:
+    return {process.pid for process in multiprocessing.active_children() if process.pid}
+
+
 async def _watched(engine: Any, job: Job[T]) -> T:
     """``job(engine)``; vLLM's EngineDeadError when the engine dies meanwhile."""
     task = asyncio.ensure_future(job(engine))
@@ -256,6 +297,21 @@ async def _watched(engine: Any, job: Job[T]) -> T:
         return task.result()
     finally:
         task.cancel()
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Without the warnings of Transformers about how vLLM uses it."""
+    from transformers.utils import logging as transformers_logging
+
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)
 
 
 def _end(engine: Any) -> None:

