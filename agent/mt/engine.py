@@ -159,7 +159,7 @@ class EngineThread:
             said = self._reason()
             because = f" ({said})" if said else ""
             self._engine = None
-            _end(engine)
+            end(engine)
             if self.n_starts > 1:
                 self.failure = EngineError(
                     f"The {self.name} {what} again{because}. What was said stays said; start anew, with "
@@ -206,7 +206,7 @@ class EngineThread:
             said = said or " ".join(str(error).split())[: engine_process.MAX_REASON] or type(error).__name__
             what = "is not used" if engine is not None else "did not start"
             if engine is not None:
-                _end(engine)
+                end(engine)
             self.failure = EngineError(f"The {self.name} {what}: {said.rstrip('.')}.{self._kept_log()}")
             raise self.failure from error
         finally:
@@ -229,7 +229,7 @@ class EngineThread:
             engine, self._engine = self._engine, None
             tasks = [task for task in asyncio.all_tasks(self._loop) if task is not asyncio.current_task()]
             if engine is not None:
-                _end(engine)
+                end(engine)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -314,7 +314,8 @@ def _hushed() -> Iterator[None]:
         transformers_logging.set_verbosity(level)
 
 
-def _end(engine: Any) -> None:
+def end(engine: Any) -> None:
+    """Shut an AsyncLLM down for good."""
     with suppress(Exception):
         engine.shutdown()
     # It does so again when it is collected, which may be too late: when the interpreter ends.

@@ -16,6 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from agent.capture import merge, sampling_args
+from agent.mt.engine import end
 from eval.bench.parts import Options
 from eval.bench.result import Cell, Result
 from eval.bench.vllm_engine import EngineSetup, engine_modes, environment, require_vllm
@@ -100,7 +101,7 @@ async def _runs(setup: EngineSetup) -> dict[int, list[Run]]:
                 runs[n].append(await _run(engine, setup, n, f"{number}-{n}"))
         return runs
     finally:
-        engine.shutdown()
+        end(engine)
 
 
 async def _run(engine: Any, setup: EngineSetup, at_once: int, tag: str) -> Run:
