@@ -158,7 +158,8 @@ def run_calibrate(args: argparse.Namespace) -> int:
     headset.save(args.output, done.head_set)
     show.show(done.head_set, 8, console)
     console.print(cost(len(prepared.pairs), time.perf_counter() - started, subject.model))
-    console.print(f"Written: {args.output}. Use it with --set mt.head_set={args.output}")
+    # Not by the console, which would break commands and file names at the width of the window.
+    print(f"Written: {args.output}. Use it with --set mt.head_set={args.output}")
     return 0
 
 
@@ -234,8 +235,9 @@ def run_probe(args: argparse.Namespace) -> int:
     ts = done.head_set.provenance["mean_row"]["ts_held_out"]
     if ts < steps.USELESS_TS:
         console.print(f"warning: TS {ts:.2f} is low; this model's attention hardly follows this direction's source.")
-    console.print(f"Written: {head_set_file}, {preset_file}")
-    console.print(f"Use it: simulstream --agent agent.AlignAttAgent --config {preset_file} --source talk.wav")
+    # Not by the console, which would break commands and file names at the width of the window.
+    print(f"Written: {head_set_file}, {preset_file}")
+    print(f"Use it: simulstream --agent agent.AlignAttAgent --config {preset_file} --source talk.wav")
     return 0
 
 

@@ -43,9 +43,11 @@ class AllHeads(Models):
             config = self._drafter.model.config.get_text_config()
             layers, heads = range(config.num_hidden_layers), range(config.num_attention_heads)
             self._every = tuple(Head(layer, head) for layer in layers for head in heads)
-        key = replace(request, stream="", heads=self._every, row_convention=self._convention)
+        # Whole drafts: when one may end early depends on the rows of the heads chosen.
+        everything = replace(request, heads=self._every, row_convention=self._convention, guess_ids=(), stop=None)
+        key = replace(everything, stream="")
         if key not in self._seen:
-            self._seen[key] = self._drafter.draft(replace(key, stream=request.stream))
+            self._seen[key] = self._drafter.draft(everything)
         draft = self._seen[key]
         return replace(draft, rows=draft.rows[[self._every.index(head) for head in request.heads]])
 

@@ -12,6 +12,8 @@ import yaml
 from agent.audio import decode
 from eval import policies
 from eval.bootstrap import RunStatistics
+from eval.score import Options
+from heads import streaming
 
 PROJECT = Path(__file__).parents[1]
 TALKS = PROJECT / "demo" / "talks"
@@ -73,6 +75,26 @@ def test_a_grid_a_choice_and_a_test(
     value = next(row["value"] for row in tested if (row["point"], row["metric"]) == ("high", "bleu"))
     assert value == pytest.approx(expected, abs=1e-9)
     assert "paired bootstrap over segments" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_numbers_of_heads_share_drafts_and_get_what_each_alone_would(
+    short_talk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "TOP_K", (1, 0))
+    base, results = short_talk.parent, short_talk.parent / "heads.json"
+    given = ["--talks", str(short_talk), "--references", str(base), "--recordings", str(base / "recordings")]
+    monkeypatch.setattr("sys.argv", ["streaming", *given, "--margins", "2", "--output", str(results)])
+    streaming.main()
+    rows = json.loads(results.read_text())
+    assert [row["heads"] for row in rows] == ["top-1", "all"]
+    recordings = policies.record([short_talk], streaming.CHUNK_S, base / "recordings")
+    options = Options(segments=base / "audio-segments.yaml", references=base, talks=(short_talk.stem,))
+    for row in rows:
+        cell = policies.Cell("alignatt", streaming.CHUNK_S, row["keys"])
+        alone, _ = policies.run_cell(cell, "de", policies.Models(remember=False), recordings, options)
+        assert row["bleu"] > 20
+        assert {"heads": row["heads"], **alone} == row
 
 
 def test_every_policy_gets_as_many_settings() -> None:
