@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,10 +16,11 @@ import torch
 from agent.capture import CaptureError, CaptureMismatchError, StopRule, engine_options, merge, sampling_args
 from agent.capture.layers import CapturedLayer
 from agent.capture.options import CONFIG_KEY
+from agent.capture.processors import StopMixin
 from agent.capture.record import Recorder
 from agent.capture.replay import attention_rows, read_pages
 from agent.capture.self_test import SelfTest
-from agent.capture.tracker import Tracker
+from agent.capture.tracker import TrackedRequest, Tracker
 
 BLOCK = 4
 
@@ -118,7 +119,9 @@ class _Engine:
                 prompt_token_ids=[7] * n_prompt,
                 block_ids=(blocks,),
                 num_computed_tokens=computed,
-                sampling_params=SimpleNamespace(extra_args=sampling_args(name, (0, n_prompt), n_rows)),
+                sampling_params=SimpleNamespace(
+                    extra_args=sampling_args(name, (0, n_prompt), n_rows), all_stop_token_ids={1}
+                ),
             )
             for name, (n_prompt, blocks, computed, _) in new.items()
         ]
@@ -194,6 +197,37 @@ def test_rows_are_replayed_before_a_sliding_window_gives_a_block_away(running: _
     running.step(cached={"a": (None, 11, 1)})
     assert running.tracker.n_replays >= 1
     assert [float(x) for x in running.tracker.live["a"].chunks[0][0].max(-1).values][:1] == [7.0]
+
+
+@pytest.mark.parametrize("running", [2], indirect=True)
+def test_the_end_of_a_request_leaves_blocks_alone_that_its_window_gave_to_another(running: _Engine) -> None:
+    running.step({"a": (4, [3], 0, 4)}, slots={3 * BLOCK + 3: 3.0})
+    running.step(cached={"a": ([4], 4, 1)})
+    # Position 5 sees 4 and itself: block 3 goes to "b", whose prompt comes in two pieces.
+    running.step({"b": (4, [3], 0, 2)}, cached={"a": (None, 5, 1)})
+    running.step(cached={"b": (None, 2, 2)}, finished=("a",), slots={3 * BLOCK + 3: 33.0})
+    assert running.values("b") == [33.0]
+    running.step(finished=("b",))
+    assert not running.layer.recorder.row_of_slot.any()
+
+
+END = 2
+
+
+@pytest.mark.parametrize("row", ["predicting", "own"])
+@pytest.mark.parametrize("first", [END, 4])
+def test_a_step_that_was_scheduled_ahead_refuses_nothing_behind_the_end(
+    row: Literal["predicting", "own"], first: int
+) -> None:
+    processor = StopMixin(SimpleNamespace(additional_config={CONFIG_KEY: {"starts_word": [3, 99]}}))
+    rule = asdict(StopRule((1.0,), 1, 0, row))
+    request = TrackedRequest("a", (0, 2), 5, first_row=3, stop=rule, check=False, ends=(END,))
+    for computed, token, weights in ((4, first, [0.9, 0.1]), (5, 3, [0.1, 0.9])):
+        request.computed = computed
+        request.chunks = [torch.tensor([[weights]])]
+        processor._decide(request, [0], torch.nn.functional.one_hot(torch.tensor(token), 6).float())
+    refused = -1 if request.refused is None else int(request.refused)
+    assert refused == (-1 if first == END else {"predicting": 3, "own": first}[row])
 
 
 def test_the_pool_never_runs_dry_and_forgets_what_nobody_fetches(running: _Engine) -> None:

@@ -5,12 +5,14 @@ What needs an engine runs in one subprocess (`vllm_drafter_run`) for all tests.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,10 +23,12 @@ import pytest
 from tiny import gemma4_config, save_model
 
 import agent.mt.vllm
+from agent.capture import CapturedRows
 from agent.config import MtConfig, VllmConfig, load, preset_path
 from agent.errors import UserError
 from agent.mt import engine_process
 from agent.mt.drafter import DraftRequest, Head
+from agent.mt.engine import EngineError, EngineThread
 from agent.mt.vllm import Checkpoint, VllmDrafter, engine_arguments, load_checkpoint
 
 TESTS = Path(__file__).parent
@@ -190,6 +194,8 @@ def test_the_engine_is_told_what_the_configuration_says(monkeypatch: pytest.Monk
     assert engine_arguments(eager, checkpoint, heads)["enforce_eager"]
     with pytest.raises(UserError, match="cpu was asked for"):
         engine_arguments(MtConfig(model=str(folder), device="cpu"), checkpoint, heads)
+    with pytest.raises(UserError, match="CUDA_VISIBLE_DEVICES"):
+        engine_arguments(MtConfig(model=str(folder), device="cuda:1"), checkpoint, heads)
     with pytest.raises(UserError, match="float33"):
         engine_arguments(MtConfig(model=str(folder), dtype="float33"), checkpoint, heads)
 
@@ -198,6 +204,72 @@ def test_multimodal_gemma4_is_loaded_as_text_alone() -> None:
     config = SimpleNamespace(architectures=["Gemma4ForConditionalGeneration"], get_text_config=gemma4_config)
     arguments = engine_arguments(MtConfig(device="auto"), Checkpoint("x", config, None, (1,)), ())
     assert arguments["hf_overrides"] == {"architectures": ["Gemma4ForCausalLM"]}
+
+
+@pytest.mark.parametrize("n_cached", [0, 16])
+def test_a_guess_is_judged_by_the_end_of_what_is_told_of_the_prompt(n_cached: int) -> None:
+    n_prompt, guess = 40, (5, 6, 7)
+    certain = {9: SimpleNamespace(rank=1, logprob=-0.1)}
+    wrong = {7: SimpleNamespace(rank=2, logprob=-3.0), 8: SimpleNamespace(rank=1, logprob=-0.5)}
+    right = [{token: SimpleNamespace(rank=1, logprob=-0.2)} for token in guess[:2]]
+    # What the prefix cache had is told by model runner V1, and left out by V2.
+    told = [None, *[certain] * (n_prompt - 1 - n_cached), *right, wrong]
+    part = agent.mt.vllm._Part()
+    part.judge_guess(told, guess)
+    assert (part.token_ids, part.log_probs, part.n_guessed) == ([5, 6, 8], [-0.2, -0.2, -0.5], 2)
+
+
+def test_a_refused_token_that_another_one_equals_has_the_same_log_probability() -> None:
+    choices = {1: SimpleNamespace(rank=900, logprob=-9.0), 12: SimpleNamespace(rank=1, logprob=-0.7)}
+    part = agent.mt.vllm._Part([4, 1], [-0.1, -9.0], last_choices=choices)
+    part.take_rows(CapturedRows(np.zeros((1, 2, 3), np.float32), 9, refused_token=11), [0], own=False)
+    assert (part.token_ids, part.log_probs) == ([4, 11], [-0.1, -0.7])
+
+
+def test_a_job_cancelled_while_it_starts_the_engine_again_takes_it_from_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class EngineDeadError(Exception):
+        pass
+
+    # Importing vLLM itself warns of much.
+    exceptions = SimpleNamespace(EngineDeadError=EngineDeadError)
+    monkeypatch.setitem(sys.modules, "vllm.v1.engine.exceptions", exceptions)  # type: ignore[arg-type]
+    restarts, goes_on = threading.Event(), threading.Event()
+
+    class Engines(EngineThread):
+        async def _make(self) -> None:
+            self.n_starts += 1
+            if self.n_starts > 1:
+                restarts.set()
+                while not goes_on.is_set():
+                    await asyncio.sleep(0.01)
+            self._engine = SimpleNamespace(number=self.n_starts, errored=False, shutdown=lambda: None)
+
+    async def dies(engine: Any) -> None:
+        raise EngineDeadError
+
+    async def number(engine: Any) -> int:
+        return int(engine.number)
+
+    engines = Engines({})
+    first = engines.run(dies)
+    assert restarts.wait(60)
+    first.cancel()
+    second = engines.run(number)
+    # The cancellation has reached the loop before what follows it.
+    asyncio.run_coroutine_threadsafe(asyncio.sleep(0), engines._loop).result(60)
+    goes_on.set()
+    assert second.result(60) == 2
+    engines.close()
+
+
+def test_an_engine_that_failed_says_why_to_all_who_come_later() -> None:
+    engine = EngineThread({})
+    engine.failure = EngineError("The vLLM engine did not start: no memory.")
+    engine.close()
+    with pytest.raises(EngineError, match="no memory"):
+        engine.start()
 
 
 def test_end_tokens_are_those_of_the_hf_engine(folder: Path) -> None:

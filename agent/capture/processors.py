@@ -75,31 +75,38 @@ class StopMixin:
 
     def _decide(self, request: TrackedRequest, order: list[int], logits: torch.Tensor) -> None:
         rule = request.stop
+        if rule is None:
+            return
+        token = logits.argmax()
+        last, request.sampled = request.sampled, token
         n_tokens = request.computed - 1 - request.first_row  # drafted before this step
-        if rule is None or ((own := rule["row"] == "own") and n_tokens == 0):
+        if (own := rule["row"] == "own") and n_tokens == 0:
             return
         weights = torch.tensor([rule["weights"][index] for index in order], dtype=torch.float32, device=logits.device)
         peak = torch.mv(request.chunks[-1][:, -1].T, weights).argmax()
-        token = logits.argmax()
-        judged = request.sampled if own and request.sampled is not None else token
+        judged = last if own and last is not None else token
         refuse = peak >= rule["limit_column"]
         if n_tokens - own > 0 or not rule["first_token"]:
             refuse &= self._starts(logits)[judged]
         if request.refused is None:
             request.refused = torch.full_like(token, -1)
         refuse &= request.refused < 0
+        # A step that was scheduled ahead may come behind the draft's end.
+        for end in request.ends if last is not None else ():
+            refuse &= last != end
         request.refused = torch.where(refuse, judged, request.refused)
         stopped = torch.full_like(logits, float("-inf"))
         stopped[rule["stop_token_id"]] = 0.0
         logits.copy_(torch.where(refuse, stopped, logits))
-        request.sampled = token
 
     def _starts(self, logits: torch.Tensor) -> torch.Tensor:
         """bool ``[vocabulary]``: tokens that start a word."""
         if self._mask is None:
             ids = np.load(self._starts_word) if isinstance(self._starts_word, str) else self._starts_word
+            ids = np.asarray(ids, dtype=np.int64)
             self._mask = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
-            self._mask[torch.as_tensor(np.asarray(ids, dtype=np.int64), device=logits.device)] = True
+            # A tokenizer may have tokens that the model has no logits of.
+            self._mask[torch.as_tensor(ids[ids < logits.shape[-1]], device=logits.device)] = True
         return self._mask
 
 

@@ -28,6 +28,8 @@ class TrackedRequest:
     first_row: int
     stop: dict[str, Any] | None
     check: bool
+    ends: tuple[int, ...] = ()
+    """Tokens that end the request."""
     error: str | None = None
     blocks: list[list[int]] | None = None
     """Block ids per KV cache group; None while the request holds no blocks."""
@@ -123,6 +125,7 @@ class Tracker:
             first_row = n_prompt - 1 - asked["before"]
             request = TrackedRequest(asked["key"], span, asked["rows"], first_row, stop, check)
             request.next_row = request.first_row
+            request.ends = tuple(new.sampling_params.all_stop_token_ids)
             request.error = self._refuse(request, n_prompt, new.num_computed_tokens)
             self.live[new.req_id] = request
         else:
@@ -187,9 +190,13 @@ class Tracker:
             if not positions:
                 continue
             slots = [blocks[p // block_size] * block_size + p % block_size + 1 for p in positions]
-            rows = [0 if clear else request.pool_start + p - request.first_row for p in positions]
             device = row_of_slot.device
-            row_of_slot.index_copy_(0, torch.tensor(slots, device=device), torch.tensor(rows, device=device))
+            places = torch.tensor(slots, device=device)
+            rows = torch.tensor([request.pool_start + p - request.first_row for p in positions], device=device)
+            if clear:  # not where a block that the window has given back is another request's by now
+                held = row_of_slot[places]
+                rows = torch.where(held == rows, 0, held)
+            row_of_slot.index_copy_(0, places, rows)
 
     def _loses_keys(self, request: TrackedRequest) -> bool:
         """Whether the scheduler may have given back a block that a row not replayed yet still needs."""

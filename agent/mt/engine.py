@@ -97,7 +97,7 @@ class EngineThread:
         """Start the engine if that has not been done; returns when it is ready. EngineError with the reason if not."""
         with self._lock:
             if self._closed:
-                raise EngineError(f"The {self.name} was closed.")
+                raise EngineError(str(self.failure or f"The {self.name} was closed."))
             if self._thread is not None:
                 return
             self._thread = threading.Thread(target=self._serve, name=self.name, daemon=True)
@@ -147,9 +147,11 @@ class EngineThread:
             try:
                 return await asyncio.wait_for(_watched(engine, job), self._hang_s)
             except EngineDeadError:
-                await self._replace(engine, "died")
+                what = "died"
             except TimeoutError:
-                await self._replace(engine, f"did not answer for {self._hang_s:g} s")
+                what = f"did not answer for {self._hang_s:g} s"
+            # It goes on when this job is cancelled: others wait for the engine.
+            await asyncio.shield(self._replace(engine, what))
 
     async def _replace(self, engine: Any, what: str) -> None:
         """Start the engine again, unless another job has seen to that."""

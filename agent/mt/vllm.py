@@ -274,7 +274,7 @@ class VllmDrafter:
                 if guess and n_cached >= len(ids):
                     return None
                 if guess and is_first:
-                    part.judge_guess(output.prompt_logprobs[len(ids) :], guess)
+                    part.judge_guess(output.prompt_logprobs, guess)
                 part.n_prefilled = len(ids) + len(guess) - n_cached
                 if part.n_guessed < len(guess) or draft.is_settled_by((*part.token_ids, *completion.token_ids)):
                     break
@@ -319,9 +319,10 @@ class _Part:
     def judge_guess(self, choices: Sequence[Any], guess: Sequence[int]) -> None:
         """Take the leading tokens of ``guess`` that are the greedy ones, and the greedy one where it is wrong.
 
-        ``choices``: one per token of the guess, a mapping of that token and the greedy one to vLLM's ``Logprob``.
+        ``choices``: vLLM's ``prompt_logprobs``, each a mapping of the prompt's token and the greedy one to ``Logprob``.
+        They end with the guess; model runner V2 leaves out what the prefix cache had.
         """
-        for token, choice in zip(guess, choices, strict=True):
+        for token, choice in zip(guess, choices[-len(guess) :], strict=True):
             greedy = next(other for other, logprob in choice.items() if logprob.rank == 1)
             self.token_ids.append(greedy)
             self.log_probs.append(choice[greedy].logprob)
@@ -348,7 +349,8 @@ class _Part:
             self.log_probs.pop()
             if not own:
                 self.token_ids.append(refused)
-                self.log_probs.append(self.last_choices[refused].logprob)
+                # It is the greedy one, of which vLLM may name another that is as likely.
+                self.log_probs.append(max(choice.logprob for choice in self.last_choices.values()))
         self.rows = captured.rows[order, own:]
 
 
@@ -452,9 +454,14 @@ def require_vllm() -> None:
 
 def _on_gpu(config: MtConfig) -> bool:
     """vLLM's CUDA build runs on a GPU and its CPU build does not, whatever a configuration says."""
-    wanted = config.device.partition(":")[0]
+    wanted, _, index = config.device.partition(":")
     if wanted not in ("auto", "cuda", "cpu"):
         raise UserError(f"Key 'mt.device': the vllm engine runs on cuda or cpu, not on {config.device}.")
+    if index not in ("", "0"):
+        raise UserError(
+            f"Key 'mt.device': vLLM takes the first GPU that it sees, not {config.device}; use cuda, and name the GPU "
+            "in CUDA_VISIBLE_DEVICES."
+        )
     available = torch.cuda.is_available()
     if wanted not in ("auto", "cuda" if available else "cpu"):
         raise UserError(f"Key 'mt.device': {wanted} was asked for, and vLLM here runs on the other; use auto.")
