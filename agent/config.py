@@ -92,6 +92,8 @@ class VllmConfig:
     compile: bool = True
     """Compile the model: slower start (less so the second time), faster steps. False also means no CUDA graphs."""
     cuda_graphs: Literal["none", "piecewise", "full_and_piecewise"] = "piecewise"
+    attention_backend: Literal["auto", "flash_attn", "triton_attn"] = "auto"
+    """On a GPU. Where vLLM's own choice is none of the two, attention rows need one of them."""
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,10 @@ def test_the_engine_is_told_what_the_configuration_says(monkeypatch: pytest.Monk
     gpu = engine_arguments(config, checkpoint, heads)
     assert gpu["compilation_config"] == {"cudagraph_mode": "PIECEWISE"}
     assert "kv_cache_memory_bytes" not in gpu
+    assert gpu["language_model_only"]
+    assert "attention_backend" not in gpu
+    triton = MtConfig(model=str(folder), vllm=VllmConfig(attention_backend="triton_attn"))
+    assert engine_arguments(triton, checkpoint, heads)["attention_backend"] == "TRITON_ATTN"
     eager = MtConfig(model=str(folder), vllm=VllmConfig(compile=False))
     assert engine_arguments(eager, checkpoint, heads)["enforce_eager"]
     with pytest.raises(UserError, match="cpu was asked for"):
@@ -307,6 +311,7 @@ def test_requests_that_the_engine_cannot_serve_are_refused_before_it_starts(fold
         ("mt.vllm.gpu_memory_utilization", 1.5, "at most 1"),
         ("mt.vllm.max_num_seqs", 0, "at least 1"),
         ("mt.vllm.cuda_graphs", "full", "piecewise"),
+        ("mt.vllm.attention_backend", "flashinfer", "triton_attn"),
     ],
 )
 def test_wrong_engine_settings_are_named(key: str, value: Any, message: str) -> None:

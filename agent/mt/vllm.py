@@ -114,6 +114,8 @@ def engine_arguments(
         "gpu_memory_utilization": ours.gpu_memory_utilization,
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
+        # Image masks, which a multimodal model would have, rule out the attention back ends that are captured.
+        "language_model_only": True,
     }
     if config.revision:
         arguments["revision"] = config.revision
@@ -121,6 +123,8 @@ def engine_arguments(
         arguments["block_size"] = CPU_BLOCK_TOKENS
     elif ours.compile:
         arguments["compilation_config"] = {"cudagraph_mode": ours.cuda_graphs.upper()}
+    if not on_cpu and ours.attention_backend != "auto":
+        arguments["attention_backend"] = ours.attention_backend.upper()
     kv_cache_gib = ours.kv_cache_gib or (CPU_KV_CACHE_GIB if on_cpu else 0.0)
     if kv_cache_gib:
         arguments["kv_cache_memory_bytes"] = int(kv_cache_gib * 2**30)
