@@ -196,6 +196,8 @@ def test_the_engine_is_told_what_the_configuration_says(monkeypatch: pytest.Monk
     assert engine_arguments(triton, checkpoint, heads)["attention_backend"] == "TRITON_ATTN"
     eager = MtConfig(model=str(folder), vllm=VllmConfig(compile=False))
     assert engine_arguments(eager, checkpoint, heads)["enforce_eager"]
+    assert agent.mt.vllm._environment(config) == {"TRITON_F32_DEFAULT": "ieee"}
+    assert agent.mt.vllm._environment(MtConfig(model=str(folder), dtype="bfloat16")) == {}
     with pytest.raises(UserError, match="cpu was asked for"):
         engine_arguments(MtConfig(model=str(folder), device="cpu"), checkpoint, heads)
     with pytest.raises(UserError, match="CUDA_VISIBLE_DEVICES"):

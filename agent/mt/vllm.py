@@ -474,7 +474,8 @@ def _on_gpu(config: MtConfig) -> bool:
 
 def _environment(config: MtConfig) -> dict[str, str]:
     if _on_gpu(config):
-        return {}
+        # Triton's attention would multiply float32 numbers as TF32, and the self-test refuse its rows.
+        return {"TRITON_F32_DEFAULT": "ieee"} if config.dtype == "float32" else {}
     variables = {"OMP_NUM_THREADS": str(config.threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     if config.vllm.tensor_parallel == 1:
         # The engine still has a process of its own. This spares another one for its worker, which vLLM wants on a CPU
