@@ -23,6 +23,7 @@ from agent.asr.contract import SAMPLE_RATE_HZ
 from agent.config import AgentConfig, check_direction, from_namespace
 from agent.models import ModelCache
 from agent.mt.units import CJK_LANGUAGES, surface_tokens
+from agent.overlap import Overlap
 from agent.session import Session
 from agent.words import Hypothesis
 
@@ -44,6 +45,7 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
         self._target_lang = self._settings.target_lang
         self._recognizer = build_recognizer(self._settings)
         self._session: Session | None = None
+        self._overlap: Overlap | None = None
         self._number = next(self._numbers)
         self._stream = 0
         self._listeners: list[trace.Listener] = []
@@ -80,11 +82,12 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
     def process_chunk(self, waveform: npt.NDArray[np.float32]) -> IncrementalOutput:
         """Hear a chunk (float32 mono, 16 kHz, [-1, 1]) and return what may be said now."""
         samples = np.asarray(waveform, dtype=np.float32)
-        return self._step(lambda: self._recognizer.push(samples), len(samples) / SAMPLE_RATE_HZ)
+        audio_s = len(samples) / SAMPLE_RATE_HZ
+        return self._step(lambda: self._recognizer.push(samples), audio_s, due_s=audio_s)
 
     def end_of_stream(self) -> IncrementalOutput:
         """Say everything that was still held."""
-        return self._step(self._recognizer.flush, 0.0)
+        return self._step(self._recognizer.flush, 0.0, due_s=None)
 
     def tokens_to_string(self, tokens: list[str]) -> str:
         """Words joined by spaces, or characters joined by nothing."""
@@ -97,12 +100,18 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
         self._source_lang = self._settings.source_lang
         self._target_lang = self._settings.target_lang
 
-    def _step(self, recognise: Callable[[], Hypothesis], audio_s: float) -> IncrementalOutput:
+    def _step(self, recognise: Callable[[], Hypothesis], audio_s: float, due_s: float | None) -> IncrementalOutput:
+        """``due_s``: seconds until the next chunk; None when there is none."""
         with stages.measure() as timer:
             with stages.stage("asr"):
                 hypothesis = recognise()
             asr_s = timer.total_s
-            records = self._live_session().step(hypothesis)
+            session = self._live_session()
+            if self._overlap is None:
+                records = session.step(hypothesis)
+            else:
+                self._overlap.add(hypothesis)
+                records = self._overlap.collect(None if due_s is None else due_s - asr_s)
             tokens = surface_tokens("".join(record.accepted for record in records), self._target_lang)
             tokens = [token for token in tokens if token]
             output = IncrementalOutput(tokens, self.tokens_to_string(tokens), [], "")
@@ -118,12 +127,13 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
 
     def _end_session(self) -> None:
         if self._session is not None:
-            self._session.close()
-            self._session = None
+            (self._overlap or self._session).close()
+            self._session = self._overlap = None
             self._stream += 1
 
     def _live_session(self) -> Session:
         if self._session is None:
             translator = self.models.translator(self._settings, self._source_lang, self._target_lang)
             self._session = Session(translator, self._settings.session, f"{self._number}.{self._stream}")
+            self._overlap = Overlap(self._session) if self._settings.session.overlap else None
         return self._session

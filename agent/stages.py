@@ -36,6 +36,11 @@ class StageTimer:
         self._book()
         return sum(self.seconds.values())
 
+    def spent(self) -> dict[Stage, float]:
+        """Seconds of each stage up to now."""
+        self._book()
+        return dict(self.seconds)
+
     @contextmanager
     def stage(self, name: Stage) -> Iterator[None]:
         """Count the time until the block ends for ``name``, without that of stages inside it."""

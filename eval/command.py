@@ -1,4 +1,4 @@
-"""``alignatt score DIR``, ``compare DIR…``, ``report DIR…``, ``sweep SPEC`` and ``devset FOLDER``."""
+"""``alignatt score DIR``, ``compare DIR…``, ``report DIR…``, ``sweep SPEC``, ``overlap DIR`` and ``devset FOLDER``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     _add_report(subparsers)
     _add_sweep(subparsers)
     add_submission(subparsers)
+    _add_overlap(subparsers)
     _add_devset(subparsers)
 
 
@@ -152,6 +153,22 @@ def _add_devset(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     devset.set_defaults(run=run_devset)
 
 
+def _add_overlap(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    overlap = subparsers.add_parser(
+        "overlap",
+        help="what translation beside the next chunk's recognition would gain",
+        description="Simulate session.overlap on a live stream from the stage times of a run's trace.",
+    )
+    overlap.add_argument("folder", type=Path, metavar="DIR", help="output folder of a run of this agent")
+    overlap.add_argument("--segments", type=Path, metavar="YAML", help="as for alignatt score")
+    overlap.add_argument("--references", type=Path, metavar="FOLDER", help="as for alignatt score")
+    overlap.add_argument("--talks", default="", metavar="A,B", help="only these talks")
+    overlap.add_argument(
+        "--slower", type=float, nargs="+", default=[1.0], metavar="X", help="as if computation took X times as long"
+    )
+    overlap.set_defaults(run=run_overlap)
+
+
 def run_score(args: argparse.Namespace) -> int:
     """Score, print, exit code 0. A missed regime is a result, not an error."""
     from eval import table
@@ -164,7 +181,7 @@ def run_score(args: argparse.Namespace) -> int:
         segments=args.segments,
         references=args.references,
         language=args.lang,
-        talks=tuple(name.strip() for name in args.talks.split(",") if name.strip()),
+        talks=_names(args.talks),
         offline=args.offline,
         comet=args.comet or os.environ.get("COMET") == "1",
         log=args.run_path if is_log else find_log(args.run_path) if args.output else None,
@@ -184,6 +201,17 @@ def run_score(args: argparse.Namespace) -> int:
         table.show(rows, [scores.signature])
         peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 2**20)
         print(f"scored in {took_s:.1f} s, {peak_mib:.0f} MiB at most")
+    return 0
+
+
+def run_overlap(args: argparse.Namespace) -> int:
+    """Print the table, exit code 0."""
+    from eval.overlap import show
+    from eval.score import Options
+
+    show(
+        args.folder, Options(segments=args.segments, references=args.references, talks=_names(args.talks)), args.slower
+    )
     return 0
 
 
@@ -256,3 +284,7 @@ def run_devset(args: argparse.Namespace) -> int:
         differ = f", but these files differ: {', '.join(made['differ'])}" if made["differ"] else ""
         print(f"This is the {made['known']}{differ}.")
     return 0
+
+
+def _names(listed: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in listed.split(",") if name.strip())

@@ -269,25 +269,40 @@ class VllmDrafter:
             extra_args=self._row_args(draft, key, max_tokens, len(guess)),
         )
         prompt = {"prompt_token_ids": [*ids, *guess]}
-        part = _Part()
-        completion: Any = None
+        part, completion, captured = _Part(), None, None
         async with aclosing(engine.generate(prompt, sampling, request_id=key)) as outputs:
             async for output in outputs:  # leaving early aborts the request
                 n_cached, is_first = output.num_cached_tokens or 0, completion is None
                 completion = output.outputs[0]
                 if guess and n_cached >= len(ids):
                     return None
+                part.n_prefilled = len(ids) + len(guess) - n_cached
                 if guess and is_first:
                     part.judge_guess(output.prompt_logprobs, guess)
-                part.n_prefilled = len(ids) + len(guess) - n_cached
+                    if request.heads and request.stop is not None:  # the engine does not judge what it did not write
+                        captured = await self._fetch(engine, key, None)
+                        if draft.is_settled_within(part.token_ids, self._ordered(captured, request)):
+                            completion = None
+                            break
                 if part.n_guessed < len(guess) or draft.is_settled_by((*part.token_ids, *completion.token_ids)):
                     break
-        if part.n_guessed == len(guess):
+        if part.n_guessed == len(guess) and completion is not None:
             part.take(completion)
         if request.heads:
-            captured = merge(await engine.collective_rpc("fetch_rows", args=(key,)))
-            part.take_rows(captured, [self._order[head] for head in request.heads], draft.own)
+            captured = await self._fetch(engine, key, captured)
+            part.take_rows(captured, self._ordered(captured, request), draft.own)
         return part
+
+    async def _fetch(self, engine: Any, key: str, known: CapturedRows | None) -> CapturedRows:
+        """Rows of a request; ``known`` where there are none beyond what was fetched before."""
+        captured = merge(await engine.collective_rpc("fetch_rows", args=(key,))) or known
+        if captured is None:
+            raise CaptureError("Rows were asked for, none came.")
+        return captured
+
+    def _ordered(self, captured: CapturedRows, request: DraftRequest) -> npt.NDArray[np.float32]:
+        """Rows of the request's heads, in its order."""
+        return captured.rows[[self._order[head] for head in request.heads]]
 
     def _row_args(self, draft: _Growing, key: str, max_tokens: int, n_guess: int) -> dict[str, Any] | None:
         request, rule = draft.request, draft.request.stop
@@ -342,12 +357,10 @@ class _Part:
         self.n_passes = max(1, len(sampled))
         self.last_choices = completion.logprobs[-1]
 
-    def take_rows(self, captured: CapturedRows | None, order: list[int], own: bool) -> None:
-        """Add the rows; where the engine stopped, the token that it refused takes the place of the end token."""
-        if captured is None:
-            raise CaptureError("Rows were asked for, none came.")
+    def take_rows(self, captured: CapturedRows, rows: npt.NDArray[np.float32], own: bool) -> None:
+        """Add ``rows``; where the engine stopped, the token that it refused takes the place of the end token."""
         refused = captured.refused_token
-        # After a wrong guess, what was sampled does not count.
+        # What was sampled does not count after a wrong guess, or one that settles the draft.
         if refused is not None and self.last_choices is not None:
             self.token_ids.pop()
             self.log_probs.pop()
@@ -355,7 +368,7 @@ class _Part:
                 self.token_ids.append(refused)
                 # It is the greedy one, of which vLLM may name another that is as likely.
                 self.log_probs.append(max(choice.logprob for choice in self.last_choices.values()))
-        self.rows = captured.rows[order, own:]
+        self.rows = rows[:, own:]
 
 
 class _Growing:
@@ -389,6 +402,13 @@ class _Growing:
         """Whether the rule ends the draft after these tokens of the running part."""
         stop, ids = self.request.stop, (*self.token_ids, *sampled)
         return self.asks_between_tokens and stop is not None and stop.settled(ids, self._rows_of(len(ids)))
+
+    def is_settled_within(self, token_ids: Sequence[int], rows: npt.NDArray[np.float32]) -> bool:
+        """Whether the rule ends the draft at one of the next tokens, whose ``rows`` begin with the first of them."""
+        stop, n_known, ids = self.request.stop, len(self.token_ids), (*self.token_ids, *token_ids)
+        known = np.concatenate((self._rows, rows[:, : len(token_ids)]), axis=1)
+        lengths = range(n_known + 1, len(ids) + 1)
+        return stop is not None and any(stop.holds(ids[:length], known[:, :length]) for length in lengths)
 
     def add(self, part: _Part) -> None:
         """Go on by a part, and see whether the draft is complete."""

@@ -1,0 +1,131 @@
+"""``alignatt overlap RUN``: what `agent.overlap` would gain, computed from the stage times of a run.
+
+A run's trace says how long recognition and translation of every chunk took. Two schedules are laid over the clock of a
+live stream, in which a chunk arrives when it has been spoken: one after the other, and translation beside the next
+chunk's recognition. Unlike simulstream's own CA, both let a late chunk delay those behind it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.errors import UserError
+from eval import table
+from eval.log import LOG_NAME, Talk, write_clean
+from eval.score import Options, open_run, score
+from eval.wer import TRACE_NAME
+
+RECOGNITION = ("vad", "asr", "align")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Seconds: ``arrival_s`` on the clock of the audio, ``lasts_s`` until the next one, the rest durations."""
+
+    arrival_s: float
+    lasts_s: float
+    recognition_s: float
+    translation_s: float
+
+
+def in_turn(chunks: Sequence[Chunk]) -> list[tuple[int, float]]:
+    """(chunk it comes with, when) for the text of each chunk, when each waits for the one before."""
+    now_s, shown = 0.0, []
+    for number, chunk in enumerate(chunks):
+        now_s = max(now_s, chunk.arrival_s) + chunk.recognition_s + chunk.translation_s
+        shown.append((number, now_s))
+    return shown
+
+
+def overlapped(chunks: Sequence[Chunk]) -> list[tuple[int, float]]:
+    """The same with `agent.overlap.Overlap`: translation is waited for until the next chunk is due."""
+    shown: list[tuple[int, float]] = []
+    returned_s = translated_s = 0.0
+    ends: list[float] = []
+    for number, chunk in enumerate(chunks):
+        started_s = max(returned_s, chunk.arrival_s)
+        heard_s = started_s + chunk.recognition_s
+        translated_s = max(translated_s, heard_s) + chunk.translation_s
+        ends.append(translated_s)
+        last = number == len(chunks) - 1
+        returned_s = translated_s if last else min(translated_s, max(heard_s, started_s + chunk.lasts_s))
+        while len(shown) <= number and ends[len(shown)] <= returned_s:
+            shown.append((number, returned_s))
+    return shown
+
+
+def chunks_of(talk: Talk, trace: Sequence[dict[str, Any]], slower: float) -> list[Chunk]:
+    """The chunks of a talk, computation ``slower`` times as long. UserError when trace and log do not fit."""
+    n_steps = len(talk.steps)
+    if len(trace) not in (n_steps, n_steps + 1):
+        raise UserError(f"Talk {talk.name} has {n_steps} steps in the log and {len(trace)} in the trace.")
+    found = []
+    for number, step in enumerate(talk.steps):
+        # simulstream logs the end of a stream together with its last chunk.
+        lines = trace[number:] if number == n_steps - 1 else trace[number : number + 1]
+        recognition_s = sum(line["stages_s"][name] for line in lines for name in RECOGNITION)
+        translation_s = sum(sum(line["stages_s"].values()) for line in lines) - recognition_s
+        arrival_s = float(step["total_audio_processed"])
+        found.append(Chunk(arrival_s, float(lines[0]["chunk_s"]), slower * recognition_s, slower * translation_s))
+    return found
+
+
+def shifted(talk: Talk, shown: Sequence[tuple[int, float]]) -> Talk:
+    """The talk's log when the text of each step comes with the chunk and at the time that ``shown`` says."""
+    steps: list[dict[str, Any]] = [
+        {**step, "generated_tokens": [], "deleted_tokens": [], "computation_time": 0.0} for step in talk.steps
+    ]
+    for step, (number, at_s) in zip(talk.steps, shown, strict=True):
+        steps[number]["generated_tokens"] = [*steps[number]["generated_tokens"], *step["generated_tokens"]]
+        steps[number]["computation_time"] = at_s - float(steps[number]["total_audio_processed"])
+    return dataclasses.replace(talk, steps=tuple(steps))
+
+
+def read_trace(folder: Path) -> dict[int, list[dict[str, Any]]]:
+    """Lines of a run's trace by stream. UserError when there is none with stage times."""
+    path = folder / TRACE_NAME
+    if not path.is_file():
+        raise UserError(f"{folder} has no {TRACE_NAME}: give the output folder of a run of this agent.")
+    streams: dict[int, list[dict[str, Any]]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        step = json.loads(line)
+        if "stages_s" not in step:
+            raise UserError(f"{path} says nothing about stages: run again with this version.")
+        streams.setdefault(step["stream"], []).append(step)
+    return streams
+
+
+def simulate(folder: Path, options: Options, slower: float) -> list[float]:
+    """[RTF, CU and CA in turn, CU and CA overlapped], CU and CA LongYAAL in ms."""
+    run, trace = open_run(folder, options), read_trace(folder)
+    chunks = {talk.name: chunks_of(talk, trace[talk.index], slower) for talk in run.talks}
+    figures = []
+    for schedule in (in_turn, overlapped):
+        talks = [shifted(talk, schedule(chunks[talk.name])) for talk in run.talks]
+        with tempfile.TemporaryDirectory() as scratch:
+            log = Path(scratch, LOG_NAME)
+            write_clean(talks, log, str(run.config.get("latency_unit", "word")))
+            Path(scratch, "config.yaml").write_text(json.dumps(dict(run.config)), encoding="utf-8")
+            scores, _ = score(Path(scratch), dataclasses.replace(options, offline=None))
+        figures += [scores.cu_long_yaal_ms or 0.0, scores.ca_long_yaal_ms or 0.0]
+    audio_s = sum(talk.audio_s for talk in run.talks)
+    spent_s = sum(chunk.recognition_s + chunk.translation_s for talk in chunks.values() for chunk in talk)
+    return [spent_s / audio_s, *figures]
+
+
+def show(folder: Path, options: Options, factors: Sequence[float]) -> None:
+    """Print one line per factor."""
+    if min(factors) <= 0:
+        raise UserError("--slower wants factors above 0.")
+    rows = []
+    for slower in factors:
+        rtf, *latencies = simulate(folder, options, slower)
+        rows.append([f"{slower:g}", "", f"{rtf:.2f}", *(f"{ms:.0f}" for ms in latencies)])
+    header = ["slower", "", "RTF", "CU in turn", "CA in turn", "CU overlapped", "CA overlapped"]
+    print("\n".join(table.plain(header, rows)))

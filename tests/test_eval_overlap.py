@@ -1,0 +1,70 @@
+"""``alignatt overlap``: two schedules on the clock of a live stream."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agent.cli import alignatt
+from agent.errors import UserError
+from eval.log import Talk
+from eval.overlap import Chunk, chunks_of, in_turn, overlapped, read_trace, shifted
+
+STAGES = ("wait", "vad", "asr", "align", "prefill", "decode", "replay", "policy")
+
+
+def stream(n: int, recognition_s: float, translation_s: float) -> list[Chunk]:
+    """Chunks of one second."""
+    return [Chunk(float(number + 1), 1.0, recognition_s, translation_s) for number in range(n)]
+
+
+def test_as_long_as_chunks_last_longer_than_they_take_nothing_changes() -> None:
+    chunks = stream(4, 0.25, 0.5)
+    assert in_turn(chunks) == overlapped(chunks) == [(0, 1.75), (1, 2.75), (2, 3.75), (3, 4.75)]
+
+
+def test_one_after_the_other_a_slow_cascade_falls_behind_and_overlapped_it_keeps_up() -> None:
+    chunks = stream(4, 0.5, 0.875)
+    assert [at_s for _, at_s in in_turn(chunks)] == [2.375, 3.75, 5.125, 6.5]
+    # Translation of the first chunk ends at 2.375, after the second is due at 2 and before it has been heard at 2.5;
+    # it comes when the agent returns from the second chunk, at 3. The last chunk waits for everything.
+    assert overlapped(chunks) == [(1, 3.0), (2, 4.0), (3, 5.375), (3, 5.375)]
+
+
+def trace(n: int, seconds: float) -> list[dict[str, object]]:
+    return [{"stream": 0, "chunk_s": 1.0, "stages_s": dict.fromkeys(STAGES, seconds)} for _ in range(n)]
+
+
+def step(number: int, *tokens: str) -> dict[str, object]:
+    return {
+        "total_audio_processed": float(number),
+        "computation_time": 9.0,
+        "generated_tokens": [*tokens],
+        "deleted_tokens": [],
+    }
+
+
+def test_recognition_is_told_from_the_rest_and_the_end_belongs_to_the_last_chunk() -> None:
+    talk = Talk("a", 0, (step(1, "x"), step(2, "y")))
+    chunks = chunks_of(talk, trace(3, 0.125), 2.0)
+    assert [(chunk.recognition_s, chunk.translation_s) for chunk in chunks] == [(0.75, 1.25), (1.5, 2.5)]
+    with pytest.raises(UserError, match="2 steps in the log and 5 in the trace"):
+        chunks_of(talk, trace(5, 0.125), 1.0)
+
+
+def test_text_moves_to_the_chunk_and_the_time_it_comes_at() -> None:
+    talk = shifted(Talk("a", 0, (step(1, "x"), step(2, "y"))), [(1, 2.5), (1, 2.75)])
+    assert [one["generated_tokens"] for one in talk.steps] == [[], ["x", "y"]]
+    assert [one["computation_time"] for one in talk.steps] == [0.0, 0.75]
+
+
+def test_a_folder_without_stage_times_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match=r"no trace\.jsonl"):
+        read_trace(tmp_path)
+    (tmp_path / "trace.jsonl").write_text(json.dumps({"stream": 0}) + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match="nothing about stages"):
+        read_trace(tmp_path)
+    assert alignatt(["overlap", str(tmp_path / "nothing")]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
