@@ -23,7 +23,6 @@ import pytest
 from tiny import gemma4_config, save_model
 
 import agent.mt.vllm
-from agent.capture import CapturedRows
 from agent.config import MtConfig, VllmConfig, load, preset_path
 from agent.errors import UserError
 from agent.mt import engine_process
@@ -228,7 +227,7 @@ def test_a_guess_is_judged_by_the_end_of_what_is_told_of_the_prompt(n_cached: in
 def test_a_refused_token_that_another_one_equals_has_the_same_log_probability() -> None:
     choices = {1: SimpleNamespace(rank=900, logprob=-9.0), 12: SimpleNamespace(rank=1, logprob=-0.7)}
     part = agent.mt.vllm._Part([4, 1], [-0.1, -9.0], last_choices=choices)
-    part.take_rows(CapturedRows(np.zeros((1, 2, 3), np.float32), 9, refused_token=11), [0], own=False)
+    part.take_rows(np.zeros((1, 2, 3), np.float32), 11, own=False)
     assert (part.token_ids, part.log_probs) == ([4, 11], [-0.1, -0.7])
 
 

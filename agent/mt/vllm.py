@@ -290,7 +290,7 @@ class VllmDrafter:
             part.take(completion)
         if request.heads:
             captured = await self._fetch(engine, key, captured)
-            part.take_rows(captured, self._ordered(captured, request), draft.own)
+            part.take_rows(self._ordered(captured, request), captured.refused_token, draft.own)
         return part
 
     async def _fetch(self, engine: Any, key: str, known: CapturedRows | None) -> CapturedRows:
@@ -357,9 +357,8 @@ class _Part:
         self.n_passes = max(1, len(sampled))
         self.last_choices = completion.logprobs[-1]
 
-    def take_rows(self, captured: CapturedRows, rows: npt.NDArray[np.float32], own: bool) -> None:
+    def take_rows(self, rows: npt.NDArray[np.float32], refused: int | None, own: bool) -> None:
         """Add ``rows``; where the engine stopped, the token that it refused takes the place of the end token."""
-        refused = captured.refused_token
         # What was sampled does not count after a wrong guess, or one that settles the draft.
         if refused is not None and self.last_choices is not None:
             self.token_ids.pop()
