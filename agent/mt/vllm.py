@@ -48,7 +48,6 @@ CPU_BLOCK_TOKENS = 32
 CPU_KV_CACHE_GIB = 1.0
 MAX_REFERENCE_GIB = 1.0
 """Weights up to this size are loaded a second time, by Transformers, for the self-test of a float32 engine."""
-
 MAX_GUESS_LOGITS = 2**27
 """Guesses are checked by the logits of the whole prompt, half a GiB for this many in float32; no more are computed."""
 
@@ -481,10 +480,7 @@ def _on_gpu(config: MtConfig) -> bool:
     if wanted not in ("auto", "cuda", "cpu"):
         raise UserError(f"Key 'mt.device': the vllm engine runs on cuda or cpu, not on {config.device}.")
     if index not in ("", "0"):
-        raise UserError(
-            f"Key 'mt.device': vLLM takes the first GPU that it sees, not {config.device}; use cuda, and name the GPU "
-            "in CUDA_VISIBLE_DEVICES."
-        )
+        raise UserError("Key 'mt.device': vLLM takes the first GPU of CUDA_VISIBLE_DEVICES: set that, and use cuda.")
     available = torch.cuda.is_available()
     if wanted not in ("auto", "cuda" if available else "cpu"):
         raise UserError(f"Key 'mt.device': {wanted} was asked for, and vLLM here runs on the other; use auto.")
@@ -497,7 +493,6 @@ def _environment(config: MtConfig) -> dict[str, str]:
         return {"TRITON_F32_DEFAULT": "ieee"} if config.dtype == "float32" else {}
     variables = {"OMP_NUM_THREADS": str(config.threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     if config.vllm.tensor_parallel == 1:
-        # The engine still has a process of its own. This spares another one for its worker, which vLLM wants on a CPU
-        # for the sake of the thread settings that are given above, and which costs a message to and fro every step.
+        # The engine still has its own process. This spares a second one for its worker and a message every step.
         variables["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     return variables
