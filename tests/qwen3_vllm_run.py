@@ -12,6 +12,7 @@ import multiprocessing
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,7 @@ def talk(folder: Path, asr: AsrConfig) -> dict[str, Any]:
     samples, rate = soundfile.read(demo, dtype="float32", stop=10 * SAMPLE_RATE_HZ)
     soundfile.write(folder / "talk.wav", samples, rate)
     ours = asr.qwen3
-    keys = {"engine": ours.engine, "aligner": ours.aligner, "cache_gib": ours.cache_gib}
-    keys["aligner_cache_gib"] = ours.aligner_cache_gib
+    keys = {key: value for key, value in asdict(ours).items() if value != getattr(Qwen3Config(), key)}
     settings = ["asr.engine=qwen3", f"asr.model={asr.model}", f"asr.max_live_s={asr.max_live_s}"]
     settings += [f"asr.qwen3.{key}={value}" for key, value in keys.items()]
     settings += ["speech_chunk_size=2.0", *MT]
@@ -129,7 +129,13 @@ def hang() -> tuple[int, str]:
 
 def main(folder: Path, recogniser: str, aligner: str) -> dict[str, Any]:
     """All results."""
-    ours = Qwen3Config(engine="vllm", aligner=str(folder / aligner), cache_gib=0.25, aligner_cache_gib=0.25)
+    ours = Qwen3Config(
+        engine="vllm",
+        aligner=str(folder / aligner),
+        cache_gib=0.25,
+        aligner_cache_gib=0.25,
+        timeout_s=600.0,  # a busy machine is slow, and does not hang
+    )
     asr = AsrConfig(engine="qwen3", model=str(folder / recogniser), qwen3=ours)
     build_recognizer(AgentConfig(asr=asr))
     ((transcriber, times),) = qwen3._loaded.values()

@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 from qwen3_sounds import chirp
 from tiny_qwen3_asr import build
 
@@ -26,7 +27,9 @@ from agent.asr.qwen3 import no_torchvision
 from agent.asr.qwen3.audio import MAX_AUDIO_S, prepare
 from agent.asr.qwen3.checkpoint import open_checkpoint
 from agent.asr.qwen3.vllm import ALIGNER_CLASS, Room, VllmGenerator, engine_arguments
+from agent.config import gpu_shares, load, preset_path
 from agent.errors import UserError
+from agent.models import ModelCache
 
 TESTS = Path(__file__).parent
 TIMEOUT_S = 900.0
@@ -159,3 +162,14 @@ def test_torchvision_is_stood_in_for_only_while_vllm_needs_it(monkeypatch: pytes
     no_torchvision.import_images()
     assert no_torchvision.IMAGES in sys.modules
     assert "torchvision" not in sys.modules
+
+
+def test_shares_of_one_gpu_are_checked_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = {"asr.engine": "qwen3", "asr.qwen3.engine": "vllm", "mt.engine": "vllm"}
+    config = load(preset_path("ende-low"), both)
+    assert gpu_shares(config) == {"asr.model": (0.2, 0), "asr.qwen3.aligner": (0.1, 0), "mt.model": (0.9, 0)}
+    assert gpu_shares(load(preset_path("ende-low"))) == {}
+    assert sum(share for share, _ in gpu_shares(load(preset_path("ende-low-a40"), both)).values()) <= 0.9
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(UserError, match=r"together at most 1, not 1\.20\.$"):
+        ModelCache().warm_up(config)
