@@ -92,6 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=MtConfig.model)
     parser.add_argument("--output", type=Path, default=SETS)
+    parser.add_argument("--select", choices=("top", "greedy", "any"), default="top", help="which heads may be chosen")
     parser.add_argument("--write-corpus", type=Path, metavar="FOLDER", help="write parallel text instead")
     parser.add_argument("--pairs", type=int, default=2000, help="lines of parallel text (default: 2000)")
     arguments = parser.parse_args()
@@ -108,7 +109,7 @@ def main() -> None:
     for source, target in DIRECTIONS:
         subject = Subject(model, tokenizer, layout[target], MtConfig.model, f"{source}-{target}")
         corpus = f"controlled language, gold alignments, {N_PAIRS} unseen documents, seed {SEED}"
-        done = calibrate(subject, gold_pairs(target, N_PAIRS, SEED), {"corpus": corpus}, kind="top")
+        done = calibrate(subject, gold_pairs(target, N_PAIRS, SEED), {"corpus": corpus}, kind=arguments.select)
         save(arguments.output / f"demo-{source}-{target}.json", done.head_set)
         for convention in CONVENTIONS:
             table.add_row(*row(f"{source}-{target}", done, convention, all_heads(model)))

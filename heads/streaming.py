@@ -1,7 +1,8 @@
 """How many heads streaming wants: ``python -m heads.streaming --target de --talks … --references … --sets NAME=FILE``.
 
 The same recorded hypotheses are translated with the best 1, 2, 4, 8 and all heads and with the selected heads of given
-sets, each at several margins. Every draft is made once, with the rows of all heads.
+sets, each at several margins. Every draft is made once, with the rows of all heads. Differences from the single best
+head at the same margin have intervals (paired bootstrap).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from agent.mt.drafter import Draft, DraftRequest, Head
 from agent.mt.hf import HFDrafter
+from eval.bootstrap import RunStatistics, compare_runs
 from eval.policies import Cell, Models, record, run_cell
 from eval.score import Options
 
@@ -83,6 +85,21 @@ def show(results: Sequence[Mapping[str, Any]], target: str) -> None:
     Console(width=140).print(table)
 
 
+def behind_best(runs: Mapping[str, RunStatistics]) -> dict[str, dict[str, dict[str, Any]]]:
+    """For each choice but the first: BLEU and CU-LongYAAL minus the first's, each with interval and p-value."""
+    differences = compare_runs(runs, next(iter(runs))).differences
+    return {name: {metric: vars(of[metric]) for metric in ("bleu", "cu_ms")} for name, of in differences.items()}
+
+
+def show_differences(results: Sequence[Mapping[str, Any]]) -> None:
+    """Print BLEU of every choice minus that of the first, by margin."""
+    for row in results:
+        if "minus_first" in row:
+            margin, bleu = row["keys"]["policy.margin_words"], row["minus_first"]["bleu"]
+            interval = f"{bleu['low']:+.2f} … {bleu['high']:+.2f}"
+            print(f"margin {margin}: {row['heads']} {bleu['value']:+.2f} BLEU ({interval}), p {bleu['p_value']:.3f}")
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -105,14 +122,20 @@ def main() -> None:
     models, results = AllHeads(), []
     # Choices share most drafts at the same margin: the margin is the outer loop.
     for margin in arguments.margins:
+        runs: dict[str, RunStatistics] = {}
         for name, keys in tqdm(choices.items(), unit="choice", desc=f"margin {margin}"):
             keys_here = {**keys, "policy.margin_words": margin, "mt.max_draft_tokens": MAX_DRAFT_TOKENS}
             cell = Cell("alignatt", CHUNK_S, keys_here)
-            results.append({"heads": name, **run_cell(cell, arguments.target, models, recordings, options)[0]})
-            if arguments.output:
-                arguments.output.parent.mkdir(parents=True, exist_ok=True)
-                arguments.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            figures, runs[name] = run_cell(cell, arguments.target, models, recordings, options)
+            results.append({"heads": name, **figures})
+        differences = behind_best(runs)
+        for row in results[-len(runs) :]:
+            row.update({"minus_first": differences[row["heads"]]} if row["heads"] in differences else {})
+        if arguments.output:
+            arguments.output.parent.mkdir(parents=True, exist_ok=True)
+            arguments.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     show(results, arguments.target)
+    show_differences(results)
 
 
 if __name__ == "__main__":
