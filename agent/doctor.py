@@ -192,11 +192,21 @@ def _model(config: AgentConfig) -> tuple[State, str]:
     needed = stored * _bytes(mt.dtype) / _bytes(str(getattr(text, "dtype", None)).removeprefix("torch."))
     free, where = _free_for_model(mt.device)
     fits = f"weights {needed:.2f} GiB in {mt.dtype}, {free:.1f} GiB free on the {where}"
+    if mt.engine == "vllm" and where == "GPU":
+        reserved = mt.vllm.gpu_memory_utilization * _gpu_gib()
+        fits += f", of which vLLM takes {reserved:.1f} (mt.vllm.gpu_memory_utilization)"
+        needed = max(needed, reserved)
     return ("ok" if needed < free else "FAIL"), f"{shape}; {fits}"
 
 
 def _bytes(dtype: str) -> int:
     return {"float32": 4, "float64": 8}.get(dtype, 2)
+
+
+def _gpu_gib() -> float:
+    import torch
+
+    return torch.cuda.mem_get_info()[1] / GIB
 
 
 def _free_for_model(device: str) -> tuple[float, str]:

@@ -14,6 +14,7 @@ from tiny import save_model
 from agent import doctor
 from agent.capture import vllm_internals
 from agent.cli import alignatt
+from agent.config import AgentConfig, MtConfig, VllmConfig
 from agent.mt.attention import AttentionCall
 from agent.mt.drafter import Head
 from heads import headset
@@ -81,6 +82,18 @@ def test_what_is_missing_is_named_and_the_rest_is_still_examined(
 def test_a_model_that_does_not_fit_into_memory_fails(examined: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "free_memory_gib", lambda: 1e-6)
     assert examined()[1]["model"][0] == "FAIL"
+
+
+@pytest.mark.parametrize(("free_gib", "state"), [(30, "FAIL"), (46, "ok")])
+def test_what_vllm_reserves_of_a_gpu_has_to_be_free(
+    folder: Path, free_gib: int, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (free_gib * doctor.GIB, 48 * doctor.GIB))
+    config = MtConfig(engine="vllm", model=str(folder), vllm=VllmConfig(gpu_memory_utilization=0.9))
+    found, text = doctor._model(AgentConfig(mt=config))
+    assert found == state
+    assert "vLLM takes 43.2" in text
 
 
 def test_vllm_has_to_be_a_verified_version_where_it_is_used(examined: Any, monkeypatch: pytest.MonkeyPatch) -> None:
