@@ -18,7 +18,7 @@ from typing import Any
 from agent.errors import UserError
 from eval import table
 from eval.log import LOG_NAME, Talk, write_clean
-from eval.score import Options, open_run, score
+from eval.score import Options, Run, open_run, score
 from eval.wer import TRACE_NAME
 
 RECOGNITION = ("vad", "asr", "align")
@@ -101,9 +101,8 @@ def read_trace(folder: Path) -> dict[int, list[dict[str, Any]]]:
     return streams
 
 
-def simulate(folder: Path, options: Options, slower: float) -> list[float]:
+def simulate(run: Run, trace: dict[int, list[dict[str, Any]]], options: Options, slower: float) -> list[float]:
     """[RTF, CU and CA in turn, CU and CA overlapped], CU and CA LongYAAL in ms."""
-    run, trace = open_run(folder, options), read_trace(folder)
     chunks = {talk.name: chunks_of(talk, trace[talk.index], slower) for talk in run.talks}
     figures = []
     for schedule in (in_turn, overlapped):
@@ -123,9 +122,10 @@ def show(folder: Path, options: Options, factors: Sequence[float]) -> None:
     """Print one line per factor."""
     if min(factors) <= 0:
         raise UserError("--slower wants factors above 0.")
+    run, trace = open_run(folder, options), read_trace(folder)
     rows = []
     for slower in factors:
-        rtf, *latencies = simulate(folder, options, slower)
+        rtf, *latencies = simulate(run, trace, options, slower)
         rows.append([f"{slower:g}", "", f"{rtf:.2f}", *(f"{ms:.0f}" for ms in latencies)])
     header = ["slower", "", "RTF", "CU in turn", "CA in turn", "CU overlapped", "CA overlapped"]
     print("\n".join(table.plain(header, rows)))

@@ -11,11 +11,11 @@ from test_fewer_tokens import spoken
 
 from agent.asr.record import Recording, Step, write_recording
 from agent.config import MtConfig
+from agent.requirements import has_vllm
 from eval.bench import __main__ as command
 from eval.bench import fewer_tokens, transformers_rows
 from eval.bench.parts import PARTS, Options
 from eval.bench.result import Result, shown, table, write, write_page
-from eval.bench.vllm_engine import has_vllm
 
 RESULT = Result("rows", "Rows", "What it costs.", ("way", "ms", "off"), (("a", 1.5, None), ("b", 1234.5, 2e-6)))
 

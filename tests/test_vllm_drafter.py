@@ -166,7 +166,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_without_vllm_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     config = MtConfig(engine="vllm", model=str(folder))
-    monkeypatch.setattr(agent.mt.vllm.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'alignatt-agent\[(cpu|gpu)\]'"):
         VllmDrafter(config, load_checkpoint(config))
 

@@ -6,7 +6,6 @@ engine. docs/engines.md says how to choose between the two and what each setting
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import tempfile
 import threading
@@ -40,6 +39,7 @@ from agent.mt.drafter import Draft, DraftRequest, Finish, Head
 from agent.mt.engine import EngineError, EngineThread
 from agent.mt.hf import checkpoint_name, end_of_turn_ids
 from agent.mt.units import likely_unit_starts
+from agent.requirements import has_vllm
 
 TEXT_ONLY = {"Gemma4ForConditionalGeneration": "Gemma4ForCausalLM"}
 """Multimodal architectures whose checkpoints vLLM also loads without the towers, by the name of the text model."""
@@ -403,10 +403,15 @@ class _Growing:
 
     def is_settled_within(self, token_ids: Sequence[int], rows: npt.NDArray[np.float32]) -> bool:
         """Whether the rule ends the draft at one of the next tokens, whose ``rows`` begin with the first of them."""
-        stop, n_known, ids = self.request.stop, len(self.token_ids), (*self.token_ids, *token_ids)
         known = np.concatenate((self._rows, rows[:, : len(token_ids)]), axis=1)
-        lengths = range(n_known + 1, len(ids) + 1)
-        return stop is not None and any(stop.holds(ids[:length], known[:, :length]) for length in lengths)
+        return self._settled_length((*self.token_ids, *token_ids), known, len(self.token_ids)) is not None
+
+    def _settled_length(self, token_ids: tuple[int, ...], rows: npt.NDArray[np.float32], n_known: int) -> int | None:
+        """Length of the shortest draft, longer than ``n_known`` tokens, that the rule ends; None when it ends none."""
+        stop, lengths = self.request.stop, range(n_known + 1, len(token_ids) + 1)
+        if stop is None:
+            return None
+        return next((length for length in lengths if stop.holds(token_ids[:length], rows[:, :length])), None)
 
     def add(self, part: _Part) -> None:
         """Go on by a part, and see whether the draft is complete."""
@@ -429,15 +434,11 @@ class _Growing:
 
     def _cut_where_settled(self, n_known: int) -> None:
         """End the draft with the first token after ``n_known`` at which the stop rule holds."""
-        stop = self.request.stop
-        if stop is None:
-            return
-        for n_tokens in range(n_known + 1, len(self.token_ids) + 1):
-            if stop.holds(self.token_ids[:n_tokens], self._rows_of(n_tokens)):
-                self.token_ids, self._log_probs = self.token_ids[:n_tokens], self._log_probs[:n_tokens]
-                self._rows, self._n_guessed = self._rows[:, :n_tokens], min(self._n_guessed, n_tokens)
-                self.finish = "stopped"
-                return
+        length = self._settled_length(self.token_ids, self._rows_of(len(self.token_ids)), n_known)
+        if length is not None:
+            self.token_ids, self._log_probs = self.token_ids[:length], self._log_probs[:length]
+            self._rows, self._n_guessed = self._rows[:, :length], min(self._n_guessed, length)
+            self.finish = "stopped"
 
     def _rows_of(self, n_tokens: int) -> npt.NDArray[np.float32]:
         if self.request.heads:
@@ -466,7 +467,7 @@ def _is_small(checkpoint: Checkpoint) -> bool:
 
 def require_vllm() -> None:
     """UserError where vLLM is not installed."""
-    if importlib.util.find_spec("vllm") is None:
+    if not has_vllm():
         extra = "gpu" if torch.cuda.is_available() else "cpu"
         raise UserError(
             f"mt.engine=vllm needs vLLM: pip install 'alignatt-agent[{extra}]' (in a checkout: make vllm), "

@@ -23,11 +23,12 @@ from agent.mt.drafter import DraftRequest, Head
 from agent.mt.hf import HFDrafter, load_model
 from agent.mt.prompt import PromptLayout
 from agent.paths import resolve
+from agent.requirements import has_vllm
 from demo.build import save
 from demo.skeleton import N_LAYERS, skeleton_config
 from eval.bench.parts import Options
 from eval.bench.result import Cell, Result
-from eval.bench.vllm_engine import EngineProcess, EngineSetup, engine_modes, has_vllm
+from eval.bench.vllm_engine import EngineProcess, EngineSetup, engine_modes
 
 N_HEADS = 8
 N_ROUNDS = 5

@@ -6,7 +6,6 @@ twice: by the clock, and of the engine process's own processor time, which other
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
 import os
 import time
@@ -21,6 +20,7 @@ import torch
 
 from agent.capture import engine_options, merge, sampling_args
 from agent.errors import UserError
+from agent.requirements import has_vllm
 
 MAX_NUM_SEQS = 16
 CPU_SETTINGS = {
@@ -79,11 +79,6 @@ def environment(more: dict[str, str] | None = None) -> Iterator[None]:
                 os.environ.pop(name)
             else:
                 os.environ[name] = value
-
-
-def has_vllm() -> bool:
-    """Whether vLLM is installed."""
-    return importlib.util.find_spec("vllm") is not None
 
 
 def require_vllm() -> None:

@@ -5,7 +5,6 @@ Its models are loaded once per process, however many streams there are.
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 from dataclasses import replace
 
@@ -20,6 +19,7 @@ from agent.asr.streaming import StreamingRecognizer
 from agent.asr.voice import VoiceDetector
 from agent.config import AgentConfig, AsrConfig
 from agent.errors import UserError
+from agent.requirements import has_vllm
 
 __all__ = ["build_qwen3"]
 
@@ -46,7 +46,7 @@ def build_qwen3(config: AgentConfig) -> StreamingRecognizer:
 def _load(asr: AsrConfig, language: str) -> tuple[Transcriber, Aligner]:
     ours = asr.qwen3
     native_only = ours.engine == "hf"
-    if not native_only and importlib.util.find_spec("vllm") is None:
+    if not native_only and not has_vllm():
         raise UserError(
             "asr.qwen3.engine=vllm needs vLLM: pip install 'alignatt-agent[gpu]' or '[cpu]' (or: make vllm), "
             "or use asr.qwen3.engine=hf."
