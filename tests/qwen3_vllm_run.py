@@ -31,8 +31,8 @@ from agent.asr.qwen3.prompt import recognition_prompt
 from agent.asr.qwen3.vllm import VllmGenerator
 from agent.asr.qwen3.words import split_words
 from agent.config import AgentConfig, AsrConfig, Qwen3Config
+from agent.engine.thread import EngineThread
 from agent.errors import UserError
-from agent.mt.engine import EngineThread
 
 TAILS_S = (10, 10.85, 20, 20.85, 27, 27.85)
 MT = ("mt.engine=vllm", "mt.vllm.compile=false", "mt.vllm.kv_cache_gib=0.25", "mt.vllm.max_num_seqs=4")

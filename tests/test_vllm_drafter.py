@@ -24,10 +24,10 @@ from tiny import gemma4_config, save_model
 
 import agent.mt.vllm
 from agent.config import MtConfig, VllmConfig, load, preset_path
+from agent.engine import process as engine_process
+from agent.engine.thread import EngineError, EngineThread
 from agent.errors import UserError
-from agent.mt import engine_process
 from agent.mt.drafter import DraftRequest, Head
-from agent.mt.engine import EngineError, EngineThread
 from agent.mt.vllm import Checkpoint, VllmDrafter, engine_arguments, load_checkpoint
 
 TESTS = Path(__file__).parent
@@ -338,7 +338,7 @@ def test_only_processes_of_an_engine_write_into_its_log(tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
     program = (
         "import multiprocessing, sys\n"
-        "from agent.mt import engine_process\n"
+        "from agent.engine import process as engine_process\n"
         "def child():\n"
         "    engine_process.enter(); print('from the child', flush=True)\n"
         "if __name__ == '__main__':\n"

@@ -34,17 +34,16 @@ from agent.capture import (
 )
 from agent.capture import StopRule as EngineStopRule
 from agent.config import MtConfig
+from agent.engine.machine import common_arguments, cpu_environment
+from agent.engine.thread import EngineError, EngineThread
 from agent.errors import UserError
 from agent.mt.drafter import Draft, DraftRequest, Finish, Head
-from agent.mt.engine import EngineError, EngineThread
 from agent.mt.hf import checkpoint_name, end_of_turn_ids
 from agent.mt.units import likely_unit_starts
 from agent.requirements import has_vllm
 
 TEXT_ONLY = {"Gemma4ForConditionalGeneration": "Gemma4ForCausalLM"}
 """Multimodal architectures whose checkpoints vLLM also loads without the towers, by the name of the text model."""
-CPU_BLOCK_TOKENS = 32
-"""Tokens per KV cache block on a CPU, where vLLM's default of 128 would leave short prompts out of the prefix cache."""
 CPU_KV_CACHE_GIB = 1.0
 MAX_REFERENCE_GIB = 1.0
 """Weights up to this size are loaded a second time, by Transformers, for the self-test of a float32 engine."""
@@ -97,36 +96,25 @@ def engine_arguments(
     ``starts_word``: ``.npy`` file of the tokens at which it may end drafts (None: it never does).
     """
     ours = config.vllm
-    on_cpu = not _on_gpu(config)
+    on_gpu = _on_gpu(config)
     if config.dtype not in ("float32", "bfloat16", "float16"):
         raise UserError(f"Key 'mt.dtype': '{config.dtype}' is no number type; use float32, bfloat16 or float16.")
-    arguments: dict[str, Any] = {
-        "model": checkpoint.name,
-        "dtype": config.dtype,
+    share, cache_gib = ours.gpu_memory_utilization, ours.kv_cache_gib
+    arguments = {
+        **common_arguments(checkpoint.name, config.revision, config.dtype, share, cache_gib, CPU_KV_CACHE_GIB, on_gpu),
         "skip_tokenizer_init": True,
-        "generation_config": "vllm",
         "enable_prefix_caching": True,
         "enforce_eager": not ours.compile,
         "max_num_seqs": ours.max_num_seqs,
         "max_model_len": max_length(config, checkpoint),
         "tensor_parallel_size": ours.tensor_parallel,
-        "gpu_memory_utilization": ours.gpu_memory_utilization,
-        "disable_log_stats": True,
-        "use_tqdm_on_load": False,
         # Image masks, which a multimodal model would have, rule out the attention back ends that are captured.
         "language_model_only": True,
     }
-    if config.revision:
-        arguments["revision"] = config.revision
-    if on_cpu:
-        arguments["block_size"] = CPU_BLOCK_TOKENS
-    elif ours.compile:
+    if on_gpu and ours.compile:
         arguments["compilation_config"] = {"cudagraph_mode": ours.cuda_graphs.upper()}
-    if not on_cpu and ours.attention_backend != "auto":
+    if on_gpu and ours.attention_backend != "auto":
         arguments["attention_backend"] = ours.attention_backend.upper()
-    kv_cache_gib = ours.kv_cache_gib or (CPU_KV_CACHE_GIB if on_cpu else 0.0)
-    if kv_cache_gib:
-        arguments["kv_cache_memory_bytes"] = int(kv_cache_gib * 2**30)
     architectures = checkpoint.config.architectures or [""]
     if architectures[0] in TEXT_ONLY:
         arguments["hf_overrides"] = {"architectures": [TEXT_ONLY[architectures[0]]]}
@@ -150,7 +138,7 @@ class VllmDrafter:
     """A `Drafter` on vLLM. ``heads``: all that requests may ask rows of, in any direction.
 
     The engine starts with the first draft, and serves only when its rows pass the self-test. ``draft`` raises
-    `agent.mt.engine.EngineError` when it cannot start or died twice, `DraftCancelledError` when the stream is forgotten
+    `EngineError` when it cannot start or died twice, `DraftCancelledError` when the stream is forgotten
     meanwhile.
     """
 
@@ -492,8 +480,4 @@ def _environment(config: MtConfig) -> dict[str, str]:
     if _on_gpu(config):
         # Triton's attention would multiply float32 numbers as TF32, and the self-test refuse its rows.
         return {"TRITON_F32_DEFAULT": "ieee"} if config.dtype == "float32" else {}
-    variables = {"OMP_NUM_THREADS": str(config.threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-    if config.vllm.tensor_parallel == 1:
-        # The engine still has its own process. This spares a second one for its worker and a message every step.
-        variables["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    return variables
+    return cpu_environment(config.threads, config.vllm.tensor_parallel)

@@ -19,15 +19,11 @@ import numpy.typing as npt
 import torch
 
 from agent.capture import engine_options, merge, sampling_args
+from agent.engine.machine import CPU_BLOCK_TOKENS, cpu_environment
 from agent.errors import UserError
 from agent.requirements import has_vllm
 
 MAX_NUM_SEQS = 16
-CPU_SETTINGS = {
-    "OMP_NUM_THREADS": "1",
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-}
 # The model runs in the process that schedules.
 SETTINGS = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 
@@ -68,7 +64,11 @@ class Round:
 @contextmanager
 def environment(more: dict[str, str] | None = None) -> Iterator[None]:
     """Variables for processes that are started inside; on a CPU an engine gets one thread."""
-    variables = {**SETTINGS, **({} if torch.cuda.is_available() else CPU_SETTINGS), **(more or {})}
+    variables = {
+        **SETTINGS,
+        **({} if torch.cuda.is_available() else {**cpu_environment(), "VLLM_CPU_KVCACHE_SPACE": "1"}),
+        **(more or {}),
+    }
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -91,7 +91,7 @@ def engine_modes() -> dict[str, dict[str, Any]]:
     """Settings of vLLM that are measured here, by name: eager, on a GPU also with CUDA graphs."""
     common: dict[str, Any] = {"max_model_len": 512}
     if not torch.cuda.is_available():
-        return {"eager": {**common, "dtype": "float32", "block_size": 32, "enforce_eager": True}}
+        return {"eager": {**common, "dtype": "float32", "block_size": CPU_BLOCK_TOKENS, "enforce_eager": True}}
     # Two engines are on the card at once.
     common |= {"dtype": "bfloat16", "gpu_memory_utilization": 0.4}
     graphs = {

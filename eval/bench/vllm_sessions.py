@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from agent.capture import merge, sampling_args
-from agent.mt.engine import end
+from agent.engine.thread import end
 from eval.bench.parts import Options
 from eval.bench.result import Cell, Result
 from eval.bench.vllm_engine import EngineSetup, engine_modes, environment, require_vllm

@@ -18,8 +18,9 @@ import torch
 from agent.asr.qwen3.audio import FRAMES_PER_S, WINDOW_FRAMES, AudioInput
 from agent.asr.qwen3.checkpoint import Checkpoint
 from agent.asr.qwen3.engine import Generated
+from agent.engine.machine import common_arguments, cpu_environment
+from agent.engine.thread import EngineError, EngineThread
 from agent.errors import UserError
-from agent.mt.engine import EngineError, EngineThread
 
 MAX_CONTEXT_TOKENS = 1024
 """Room for the words to expect and the turns around them."""
@@ -28,14 +29,6 @@ TOKENS_PER_S = 128
 MAX_NUM_SEQS = 16
 """Requests that are worked on at once; more of them wait."""
 CPU_CACHE_GIB = 0.5
-CPU_BLOCK_TOKENS = 32
-"""Tokens per block of the cache on a CPU, where vLLM's default of 128 is longer than a window of 8 s."""
-CPU_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    # The engine has a process of its own in any case; vLLM would put its worker into a third one.
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-}
 END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 ALIGNER_CLASS = "Qwen3ASRForcedAlignerForTokenClassification"
 
@@ -64,27 +57,17 @@ class Room:
 def engine_arguments(checkpoint: Checkpoint, room: Room) -> dict[str, Any]:
     """Keyword arguments of ``AsyncEngineArgs``, for either layout of either model."""
     on_gpu = torch.cuda.is_available()
-    arguments: dict[str, Any] = {
-        "model": checkpoint.name,
-        "dtype": "bfloat16" if on_gpu else "float32",
-        "generation_config": "vllm",
+    dtype = "bfloat16" if on_gpu else "float32"
+    name, revision, share = checkpoint.name, checkpoint.revision, room.gpu_share
+    arguments = {
+        **common_arguments(name, revision, dtype, share, room.cache_gib, CPU_CACHE_GIB, on_gpu),
         "enable_mm_embeds": True,  # features that we computed, not audio
         "limit_mm_per_prompt": {"audio": 1 + int(room.max_live_s * FRAMES_PER_S // WINDOW_FRAMES)},
         "mm_processor_cache_gb": 0,
         "max_model_len": room.max_tokens,
         "max_num_seqs": MAX_NUM_SEQS,
         "enforce_eager": not on_gpu,
-        "gpu_memory_utilization": room.gpu_share,
-        "disable_log_stats": True,
-        "use_tqdm_on_load": False,
     }
-    if checkpoint.revision:
-        arguments["revision"] = checkpoint.revision
-    if not on_gpu:
-        arguments["block_size"] = CPU_BLOCK_TOKENS
-    cache_gib = room.cache_gib or (0.0 if on_gpu else CPU_CACHE_GIB)
-    if cache_gib:
-        arguments["kv_cache_memory_bytes"] = int(cache_gib * 2**30)
     if checkpoint.kind == "recogniser":
         return arguments | {"enable_prefix_caching": True}
     pooling = {"tok_pooling_type": "STEP", "step_tag_id": checkpoint.time_marker_id, "use_activation": False}
@@ -99,7 +82,7 @@ class _Engine:
         self.checkpoint = checkpoint
         self.room = room
         self._numbers = itertools.count()
-        environment = {} if torch.cuda.is_available() else CPU_ENVIRONMENT
+        environment = {} if torch.cuda.is_available() else cpu_environment()
         arguments, name = engine_arguments(checkpoint, room), f"vLLM engine of the {checkpoint.kind}"
         self.thread = EngineThread(arguments, environment, None, name, INSTEAD, room.timeout_s)
 

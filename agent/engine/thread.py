@@ -24,8 +24,8 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from agent.engine import process as engine_process
 from agent.errors import UserError
-from agent.mt import engine_process
 
 LOGGER = logging.getLogger("alignatt")
 HANG_S = 300.0
