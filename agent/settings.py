@@ -148,7 +148,7 @@ def _ours(agent: str, options: Options, overrides: dict[str, Any]) -> Settings:
     preset = profiles.get(options.profile).preset(preset) if options.profile else preset
     path = agent_config.preset_path(preset)
     profile = profiles.of_preset(preset, options.profile or "")
-    config = agent_config.load(path, {**overrides, "type": agent})
+    config = agent_config.load(path, {**profiles.get(profile).settings, **overrides, "type": agent})
     tree = agent_config.to_dict(config)
     return Settings(agent, tree, True, config.source_lang, config.target_lang, preset, profile)
 

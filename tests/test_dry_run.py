@@ -61,7 +61,8 @@ def test_a_dry_run_shows_models_memory_prompt_and_heads(
         "Qwen/Qwen3-ForcedAligner-0.6B-hf@c07281df",
         "google/gemma-4-E4B-it@83df0a88",
         "Memory plan, GPU of 48 GB",
-        "left                27.9 GB",
+        "28.8 GB reserved by vLLM for weights and KV cache",
+        "left                4.8 GB",
         f"Answer in {target} with",
         "⟦we show how the first words⟧",
         f"gemma-4-E4B-it-en-{name[2:4]}.json#",
@@ -75,10 +76,11 @@ def test_a_dry_run_shows_models_memory_prompt_and_heads(
 @pytest.mark.parametrize(
     ("changes", "shown"),
     [
-        ([], ["28.8 GB reserved by vLLM for weights and KV cache", "left                15.1 GB", "(make vllm)"]),
-        (["mt.vllm.gpu_memory_utilization=0.95"], ["45.6 GB reserved", "left                -1.7 GB", "too little"]),
-        (["mt.vllm.kv_cache_gib=8"], ["24.6 GB reserved", "left                19.3 GB"]),
-        (["asr.qwen3.engine=vllm"], ["9.6 GB reserved", "4.8 GB reserved", "left                4.8 GB", "3 on vllm"]),
+        (["asr.qwen3.engine=hf"], ["28.8 GB reserved by vLLM", "left                15.1 GB", "(make vllm)"]),
+        (["asr.qwen3.engine=hf", "mt.engine=hf"], ["16.0 GB", "left                27.9 GB", "qwen3 on hf"]),
+        (["mt.vllm.gpu_memory_utilization=0.8"], ["38.4 GB reserved", "left                -4.8 GB", "too little"]),
+        (["mt.vllm.kv_cache_gib=8"], ["24.6 GB reserved", "left                9.0 GB"]),
+        ([], ["9.6 GB reserved", "4.8 GB reserved", "left                4.8 GB", "qwen3 on vllm"]),
     ],
 )
 def test_what_vllm_reserves_is_in_the_memory_plan(
@@ -89,9 +91,20 @@ def test_what_vllm_reserves_is_in_the_memory_plan(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(requirements, "has_vllm", lambda: False)
-    assert simulstream([*OURS, "--preset", "ende-low-a40", "--dry-run", "--set", "mt.engine=vllm", *changes]) == 0
+    assert simulstream([*OURS, "--preset", "ende-low-a40", "--dry-run", "--set", "regime=low", *changes]) == 0
     printed = capsys.readouterr().out
     assert [part for part in shown if part not in printed] == []
+
+
+def test_without_a_gpu_main_memory_is_planned(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulstream([*OURS, "--preset", "enzh-high", "--profile", "cpu", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    for part in ("Memory plan, main memory", "8.2 GB of weights, 1.6 GB of KV cache", "28.5 GB and what is not known"):
+        assert part in shown, part
+    assert "CUDA" not in shown
+    settings = resolve(Options(preset="enzh-high", profile="cpu", assignments=("mt.vllm.kv_cache_gib=3",)))
+    assert settings.preset == "enzh-high-a40"
+    assert (settings.tree["mt"]["device"], settings.tree["mt"]["vllm"]["kv_cache_gib"]) == ("cpu", 3)
 
 
 def test_the_dry_run_of_the_embedded_model_shows_its_own_prompt(capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +135,7 @@ def test_models_that_are_here_are_not_missing(bare: Path, tmp_path: Path) -> Non
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).touch()
     changes = [f"{key}={tmp_path}" for key in ("asr.model", "asr.qwen3.aligner", "mt.model")]
-    changes += ["mt.device=cpu"]
+    changes += ["mt.device=cpu", "mt.engine=hf", "asr.qwen3.engine=hf"]
     requirements.check(resolve(Options(preset="ende-low-a40", assignments=tuple(changes))))
 
 
@@ -154,6 +167,7 @@ def test_a_preset_of_the_full_models_runs_with_small_ones_in_their_place(tmp_pat
     small = [f"asr.model={models / 'asr-hf'}", f"asr.qwen3.aligner={models / 'aligner-hf'}", "mt.model=demo/model"]
     small += ["asr.qwen3.revision=", "asr.qwen3.aligner_revision=", "mt.revision="]
     small += ["mt.head_set=demo", "mt.n_heads=0", "mt.device=cpu", "mt.dtype=float32"]
+    small += ["mt.engine=hf", "asr.qwen3.engine=hf"]
     asked = [*OURS, "--preset", "ende-low-a40", "--source", str(tmp_path / "talk.wav"), "--output", str(run), "--set"]
     assert simulstream([*asked, *small]) == 0
     lines = [json.loads(line) for line in (run / "trace.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -12,7 +12,7 @@ import pytest
 from test_eval_score import german_talks, offline_run, write_references, write_run
 
 from agent.errors import UserError
-from eval import comet, table, weights
+from eval import comet, table
 from eval.command import add_parsers
 
 
@@ -116,26 +116,6 @@ def test_comet_row_must_be_there(tmp_path: Path) -> None:
         comet.read_comet(tmp_path / "scores.tsv")
 
 
-def test_weights_of_an_unknown_preset() -> None:
-    with pytest.raises(UserError, match="no preset 'ende-low-nowhere'"):
-        weights.require("ende-low-nowhere")
-
-
-def test_weights_absent_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights.config, "PRESETS", tmp_path)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    (tmp_path / "big.yaml").write_text("mt: {model: some/model}\nasr: {engine: replay}\n", encoding="utf-8")
-    with pytest.raises(UserError, match="alignatt models download --preset big"):
-        weights.require("big")
-    repository = tmp_path / "hub" / "models--some--model"
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text("0", encoding="utf-8")
-    (repository / "snapshots" / "0").mkdir(parents=True)
-    for name in ("config.json", "model.safetensors"):
-        (repository / "snapshots" / "0" / name).touch()
-    weights.require("big")
-
-
 def make(*words: str) -> str:
     """What make prints, run in the project's folder."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "TALKS"))}
@@ -147,18 +127,23 @@ def make(*words: str) -> str:
 
 def test_make_demo() -> None:
     plan = make("-n", "demo", "TALKS=a.flac b.flac")
-    assert "--tgt-lang de --source a.flac b.flac --preset ende-low --set policy.name=offline" in plan
-    assert "--preset ende-high  --output out/demo/ende-high --force" in plan
+    assert "--tgt-lang de --source a.flac b.flac --preset ende-low --profile demo --set policy.name=offline" in plan
+    assert "--preset ende-high --profile demo  --output out/demo/ende-high --force" in plan
     assert "--offline out/demo/ende-offline --talks a,b --quiet" in plan
     assert plan.rstrip().endswith("alignatt compare out/demo/ende-low out/demo/ende-high")
 
 
 def test_make_eval_on_full_models() -> None:
     plan = make("-n", "eval-enzh-high", "PROFILE=a40", "TALKS=dev", "SEGMENTS=s.yaml", "REFERENCES=refs", "SET=a.b=1")
-    assert "-m eval.weights enzh-high-a40" in plan
-    assert "--tgt-lang zh --source dev --preset enzh-high-a40 --set a.b=1 --output out/a40/enzh-high --force" in plan
+    assert (
+        "--tgt-lang zh --source dev --preset enzh-high --profile a40 --set a.b=1 --output out/a40/enzh-high --force"
+        in plan
+    )
     assert "--segments s.yaml --references refs --offline out/a40/enzh-offline" in plan
     assert "--talks" not in plan
+    assert "mt.engine=hf asr.qwen3.engine=hf --preset" in make(
+        "-n", "eval-ende-low", "PROFILE=a40", "ENGINE=hf", "TALKS=dev"
+    )
 
 
 def test_every_target_is_listed() -> None:

@@ -19,6 +19,7 @@ import yaml
 
 from agent import __version__
 from agent import config as agent_config
+from agent.config import gpu_shares
 from agent.errors import UserError
 from agent.manifest import sha256
 from agent.output import CONFIG, LOG, MANIFEST
@@ -167,7 +168,7 @@ def _without_paths(tree: Any) -> Any:
 def _write_texts(root: Path, submission: Submission, configs: Mapping[str, Mapping[str, Any]]) -> None:
     models = {run: _models(config) for run, config in configs.items()}
     weights = sorted({name for names in models.values() for name in names if not _in_wheel(name)})
-    fast = any("vllm" in str(config[group].get("engine", "")) for config in configs.values() for group in ("asr", "mt"))
+    fast = any(gpu_shares(agent_config.from_namespace(config)) for config in configs.values())
     values = {
         **asdict(submission),
         "name": submission.name,
