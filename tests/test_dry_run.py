@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
-from tiny_qwen3_asr import build
 
 from agent import profiles, requirements
 from agent.cli import simulstream
 from agent.config import load, preset_names, preset_path
 from agent.errors import UserError
-from agent.paths import PROJECT
 from agent.settings import Options, resolve
 from agent.weights import CATALOGUE, named_models
 
@@ -155,23 +150,3 @@ def test_a_profile_names_the_preset() -> None:
         resolve(Options(profile="a4"))
     with pytest.raises(UserError, match="leave it out with --config"):
         resolve(Options(profile="a40", config=Path("mine.yaml")))
-
-
-@pytest.mark.slow  # loads three models
-def test_a_preset_of_the_full_models_runs_with_small_ones_in_their_place(tmp_path: Path) -> None:
-    """The two speech models are random: what they hear is nonsense, and it is translated."""
-    models = build(tmp_path / "models")
-    speech, rate = soundfile.read(PROJECT / "demo" / "talks" / "demo-talk-1.flac", stop=4 * 16_000, dtype="float32")
-    soundfile.write(tmp_path / "talk.wav", np.asarray(speech), rate)
-    run = tmp_path / "run"
-    small = [f"asr.model={models / 'asr-hf'}", f"asr.qwen3.aligner={models / 'aligner-hf'}", "mt.model=demo/model"]
-    small += ["asr.qwen3.revision=", "asr.qwen3.aligner_revision=", "mt.revision="]
-    small += ["mt.head_set=demo", "mt.n_heads=0", "mt.device=cpu", "mt.dtype=float32"]
-    small += ["mt.engine=hf", "asr.qwen3.engine=hf"]
-    asked = [*OURS, "--preset", "ende-low-a40", "--source", str(tmp_path / "talk.wav"), "--output", str(run), "--set"]
-    assert simulstream([*asked, *small]) == 0
-    lines = [json.loads(line) for line in (run / "trace.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert len(lines) == 6
-    assert any(line["committed"] or line["live"] for line in lines)
-    assert sum(line["stages_s"]["vad"] for line in lines) > 0
-    assert sum(line["stages_s"]["align"] for line in lines) > 0
