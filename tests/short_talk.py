@@ -16,10 +16,12 @@ NAME = "demo-talk-1"
 SENTENCES = (2, 3)
 PAUSE_S = 2.5
 """Silence after each sentence: long enough that it is committed, whatever the recogniser heard."""
+END_S = 15.0
+"""More silence: a slow machine, too, must have said something when the talk ends, or its latency is not defined."""
 
 
 def write_talk(folder: Path) -> Path:
-    """``folder/talk.wav``, 9 s, and beside it what `alignatt score` needs."""
+    """``folder/talk.wav``, 24 s, and beside it what `alignatt score` needs."""
     talk, rate = soundfile.read(TALKS / f"{NAME}.flac", dtype="float32")
     segmentation = yaml.safe_load((TALKS / "audio-segments.yaml").read_text(encoding="utf-8"))
     audio, segments = [np.zeros(0, np.float32)], []
@@ -30,6 +32,7 @@ def write_talk(folder: Path) -> Path:
         audio.append(talk[start : start + round(segment["duration"] * SAMPLE_RATE_HZ)])
         audio.append(np.zeros(round(PAUSE_S * SAMPLE_RATE_HZ), np.float32))
         segments.append({**segment, "offset": offset, "wav": "talk.wav"})
+    audio.append(np.zeros(round(END_S * SAMPLE_RATE_HZ), np.float32))
     soundfile.write(folder / "talk.wav", np.concatenate(audio), rate)
     (folder / "audio-segments.yaml").write_text(json.dumps(segments), encoding="utf-8")  # JSON is YAML
     for path in TALKS.glob("ref.*.txt"):

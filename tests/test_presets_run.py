@@ -61,5 +61,5 @@ def test_a_preset_runs_and_is_scored_with_small_models(
     assert scores["regime"]["name"] == config.regime
     assert scores["audio_s"] == pytest.approx(soundfile.info(talk).duration)
     assert 0 <= scores["chrf"] <= 100
-    assert 0 < scores["cu_long_yaal_ms"] < scores["ca_long_yaal_ms"] < 10_000
+    assert 0 < scores["cu_long_yaal_ms"] < scores["ca_long_yaal_ms"]
     assert scores["signature"].startswith("omnisteval:")
