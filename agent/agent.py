@@ -18,12 +18,12 @@ from simulstream.server.speech_processors import SpeechProcessor
 from simulstream.server.speech_processors.incremental_output import IncrementalOutput
 
 from agent import stages, trace
-from agent.asr import build_recognizer
+from agent.asr import build_recognizer, listen
 from agent.asr.contract import SAMPLE_RATE_HZ
 from agent.config import AgentConfig, check_direction, from_namespace
 from agent.models import ModelCache
 from agent.mt.units import CJK_LANGUAGES, surface_tokens
-from agent.overlap import Overlap
+from agent.overlap import BesideAligner, BesideNextChunk
 from agent.session import Session
 from agent.words import Hypothesis
 
@@ -44,8 +44,10 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
         self._source_lang = self._settings.source_lang
         self._target_lang = self._settings.target_lang
         self._recognizer = build_recognizer(self._settings)
+        if self._settings.session.overlap == "aligner":
+            listen(self._recognizer, self._expect)
         self._session: Session | None = None
-        self._overlap: Overlap | None = None
+        self._overlap: BesideAligner | BesideNextChunk | None = None
         self._number = next(self._numbers)
         self._stream = 0
         self._listeners: list[trace.Listener] = []
@@ -107,17 +109,23 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
                 hypothesis = recognise()
             asr_s = timer.total_s
             session = self._live_session()
-            if self._overlap is None:
-                records = session.step(hypothesis)
-            else:
+            if isinstance(self._overlap, BesideNextChunk):
                 self._overlap.add(hypothesis)
                 records = self._overlap.collect(None if due_s is None else due_s - asr_s)
+            else:
+                records = (self._overlap or session).step(hypothesis)
             tokens = surface_tokens("".join(record.accepted for record in records), self._target_lang)
             tokens = [token for token in tokens if token]
             output = IncrementalOutput(tokens, self.tokens_to_string(tokens), [], "")
             if self._trace is not None or self._listeners:
                 self._tell(trace.step(self._stream, hypothesis, records, self._target_lang, asr_s, audio_s, timer))
         return output
+
+    def _expect(self, hypothesis: Hypothesis) -> None:
+        """The recogniser knows the words of a chunk, and is about to time them."""
+        self._live_session()
+        if isinstance(self._overlap, BesideAligner):
+            self._overlap.begin(hypothesis)
 
     def _tell(self, line: dict[str, Any]) -> None:
         if self._trace is not None:
@@ -135,5 +143,8 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
         if self._session is None:
             translator = self.models.translator(self._settings, self._source_lang, self._target_lang)
             self._session = Session(translator, self._settings.session, f"{self._number}.{self._stream}")
-            self._overlap = Overlap(self._session) if self._settings.session.overlap else None
+            if self._settings.session.overlap == "aligner":
+                self._overlap = BesideAligner(self._session)
+            elif self._settings.session.overlap == "chunks":
+                self._overlap = BesideNextChunk(self._session)
         return self._session

@@ -168,8 +168,9 @@ class SessionConfig:
     """No draft before so much audio has been heard."""
     context_sentences: int = 1
     """Finished sentences kept, with their translations, before the live one in the prompt."""
-    overlap: bool = False
-    """Live use: a translation that takes longer than the chunk runs on beside the next chunk's recognition."""
+    overlap: Literal["none", "aligner", "chunks"] = "none"
+    """``aligner``: drafting begins beside the word times of the chunk; the same text. ``chunks``, for live use: a
+    translation that takes longer than the chunk runs on beside the next chunk's recognition."""
 
 
 @dataclass(frozen=True)

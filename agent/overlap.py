@@ -1,9 +1,12 @@
-"""Translation of a chunk beside the recognition of the next, for live use where a chunk takes longer than it lasts.
+"""Recognition and translation at the same time, which Appendix B of AlignAtt4LLM (Fuxa and Macháček, IWSLT 2026) leaves
+open. Two kinds, `session.overlap`:
 
-Appendix B of AlignAtt4LLM (Fuxa and Macháček, IWSLT 2026) leaves the overlap of the two models open. Here a chunk's
-translation is waited for only until the next chunk is due; what is not done by then runs on, and its text comes with a
-later chunk. As long as chunks take less time than they last, nothing changes. Which chunk a text comes with depends on
-the clock, so runs that are scored should not use it.
+- `BesideAligner`: the words of a chunk are drafted for while the aligner times them. Only the policy needs the times.
+  The text of every chunk is the same.
+- `BesideNextChunk`, for live use where a chunk takes longer than it lasts: a translation is waited for only until the
+  next chunk is due; what is not done by then runs on, and its text comes with a later chunk. As long as chunks take
+  less time than they last, nothing changes. Which chunk a text comes with depends on the clock, so runs that are
+  scored should not use it.
 """
 
 from __future__ import annotations
@@ -15,9 +18,48 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from agent import stages
+from agent.mt.translator import Tail
 from agent.session import Session, StepRecord
 from agent.stages import Stage
 from agent.words import Hypothesis
+
+
+@dataclass(frozen=True)
+class _Drafted:
+    tail: Tail | None
+    seconds: Mapping[Stage, float]
+
+
+class BesideAligner:
+    """The steps of one session, whose first draft may have begun. To be used by one thread."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._pool = ThreadPoolExecutor(1, "translation")
+        self._pending: Future[_Drafted] | None = None
+
+    def begin(self, expected: Hypothesis) -> None:
+        """Draft for what the next `step` is going to be about."""
+        self._pending = self._pool.submit(self._draft, expected)
+
+    def step(self, hypothesis: Hypothesis) -> list[StepRecord]:
+        """`Session.step`, with what has been drafted. Raises what the draft raised."""
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return self._session.step(hypothesis)
+        with stages.stage("wait"):
+            drafted = pending.result()
+            _split_wait(drafted.seconds)
+        return self._session.step(hypothesis, drafted.tail)
+
+    def close(self) -> None:
+        """Cancel what runs, let the engine forget the stream. Returns when the thread has ended."""
+        _close(self._pool, self._session)
+
+    def _draft(self, expected: Hypothesis) -> _Drafted:
+        with stages.measure() as timer:
+            tail = self._session.ahead(expected)
+            return _Drafted(tail, timer.spent())
 
 
 @dataclass(frozen=True)
@@ -26,7 +68,7 @@ class _Done:
     seconds: Mapping[Stage, float]
 
 
-class Overlap:
+class BesideNextChunk:
     """The steps of one session, in order, on a thread of their own. To be used by one thread."""
 
     def __init__(self, session: Session) -> None:
@@ -55,18 +97,27 @@ class Overlap:
                     break
                 self._pending.popleft()
                 records += done.records
-                for name, seconds in done.seconds.items():
-                    stages.move("wait", name, seconds)
+                _split_wait(done.seconds)
         return records
 
     def close(self) -> None:
         """Cancel what runs, let the engine forget the stream. Returns when the thread has ended."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._session.close()  # cancels the draft that runs
-        self._pool.shutdown()
-        self._session.close()  # forgets what it left
+        _close(self._pool, self._session)
 
     def _step(self, hypothesis: Hypothesis) -> _Done:
         with stages.measure() as timer:
             records = self._session.step(hypothesis)
             return _Done(records, timer.spent())
+
+
+def _split_wait(seconds: Mapping[Stage, float]) -> None:
+    """Count the time that this chunk has waited for the stages of the other thread, as far as it goes."""
+    for name, spent_s in seconds.items():
+        stages.move("wait", name, spent_s)
+
+
+def _close(pool: ThreadPoolExecutor, session: Session) -> None:
+    pool.shutdown(wait=False, cancel_futures=True)
+    session.close()  # cancels the draft that runs
+    pool.shutdown()
+    session.close()  # forgets what it left

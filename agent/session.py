@@ -72,9 +72,35 @@ class Session:
         self._context: deque[_Context] = deque(maxlen=config.context_sentences)
         self._sentence = _Sentence()
         self._last_char = ""
+        self._ahead: Tail | None = None
 
-    def step(self, hypothesis: Hypothesis) -> list[StepRecord]:
-        """Translate what the hypothesis finished, then draft its live tail."""
+    def ahead(self, expected: Hypothesis) -> Tail | None:
+        """The first draft of the `step` that an ``expected`` hypothesis without times (`agent.asr.contract`) announces.
+
+        Changes nothing. None where no draft is expected.
+        """
+        segment = next((segment for segment in expected.committed if segment), ())
+        words, n_context = self._visible(segment or expected.live)
+        frontier = Frontier.at(
+            segment or expected.live,
+            expected.now_s,
+            0.0,
+            n_context,
+            finished=bool(segment),
+            min_stability=self._config.min_stability,
+        )
+        sentence = self._sentence
+        is_known = sentence.last_input is not None and sentence.last_input[0] == tuple(words)
+        if not segment and (not expected.live or is_known or self._waits(expected.now_s)):
+            return None
+        prefix_ids = (*self._context_ids(), *sentence.ids)
+        return self._translator.ahead(
+            words, prefix_ids, frontier, self._stream, sentence.n_units, n_context, sentence.tails
+        )
+
+    def step(self, hypothesis: Hypothesis, ahead: Tail | None = None) -> list[StepRecord]:
+        """Translate what the hypothesis finished, then draft its live tail. ``ahead``: what `ahead` drafted of it."""
+        self._ahead = ahead
         records = [self._finish(segment, hypothesis.now_s) for segment in hypothesis.committed if segment]
         if hypothesis.live:
             records.append(self._draft(hypothesis.live, hypothesis.now_s))
@@ -90,11 +116,15 @@ class Session:
             live, now_s, self._config.hold_back_s, n_context, min_stability=self._config.min_stability
         )
         fingerprint = (tuple(words), frontier.n_accessible)
-        waiting = now_s < self._config.first_draft_s or not self._translator.policy.drafts_unfinished
+        waiting = self._waits(now_s)
         if waiting or fingerprint == self._sentence.last_input:
             return StepRecord(now_s, live, frontier, "", "", "source-unfinished" if waiting else "nothing-new")
         self._sentence.last_input = fingerprint
         return self._translate(words, live, frontier, n_context, now_s)
+
+    def _waits(self, now_s: float) -> bool:
+        """Whether an unfinished sentence is not drafted for, or not yet."""
+        return now_s < self._config.first_draft_s or not self._translator.policy.drafts_unfinished
 
     def _finish(self, segment: tuple[SourceWord, ...], now_s: float) -> StepRecord:
         """Final pass on a finished segment; the accepted prefix is carried over, then the live state starts anew."""
@@ -120,7 +150,9 @@ class Session:
             sentence.n_units,
             n_context,
             sentence.tails,
+            self._ahead,
         )
+        self._ahead = None
         kept = decision.draft.token_ids[: decision.acceptance.n_tokens]
         sentence.tails = decision.tails
         accepted = self._show(context_ids, (*sentence.ids, *kept))

@@ -156,7 +156,7 @@ def _add_devset(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 def _add_overlap(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     overlap = subparsers.add_parser(
         "overlap",
-        help="what translation beside the next chunk's recognition would gain",
+        help="what recognition and translation at the same time would gain",
         description="Simulate session.overlap on a live stream from the stage times of a run's trace.",
     )
     overlap.add_argument("folder", type=Path, metavar="DIR", help="output folder of a run of this agent")

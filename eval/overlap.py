@@ -1,17 +1,16 @@
 """``alignatt overlap RUN``: what `agent.overlap` would gain, computed from the stage times of a run.
 
-A run's trace says how long recognition and translation of every chunk took. Two schedules are laid over the clock of a
-live stream, in which a chunk arrives when it has been spoken: one after the other, and translation beside the next
-chunk's recognition. Unlike simulstream's own CA, both let a late chunk delay those behind it.
+A run's trace says how long the stages of every chunk took. Three schedules are laid over the clock of a live stream, in
+which a chunk arrives when it has been spoken: one stage after the other, the first draft beside the aligner, and
+translation beside the next chunk's recognition. Unlike simulstream's own CA, all let a late chunk delay the next.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,21 @@ from eval.score import Options, Run, open_run, score
 from eval.wer import TRACE_NAME
 
 RECOGNITION = ("vad", "asr", "align")
+DRAFTING = ("prefill", "decode", "replay")
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Seconds: ``arrival_s`` on the clock of the audio, ``lasts_s`` until the next one, the rest durations."""
+    """Seconds: ``arrival_s`` on the clock of the audio, ``lasts_s`` until the next one, the rest durations.
+
+    ``beside_s``: how much of the translation can be done while the aligner runs.
+    """
 
     arrival_s: float
     lasts_s: float
     recognition_s: float
     translation_s: float
+    beside_s: float = 0.0
 
 
 def in_turn(chunks: Sequence[Chunk]) -> list[tuple[int, float]]:
@@ -43,8 +47,13 @@ def in_turn(chunks: Sequence[Chunk]) -> list[tuple[int, float]]:
     return shown
 
 
+def beside_aligner(chunks: Sequence[Chunk]) -> list[tuple[int, float]]:
+    """The same with `agent.overlap.BesideAligner`."""
+    return in_turn([replace(chunk, translation_s=chunk.translation_s - chunk.beside_s) for chunk in chunks])
+
+
 def overlapped(chunks: Sequence[Chunk]) -> list[tuple[int, float]]:
-    """The same with `agent.overlap.Overlap`: translation is waited for until the next chunk is due."""
+    """The same with `agent.overlap.BesideNextChunk`: translation is waited for until the next chunk is due."""
     shown: list[tuple[int, float]] = []
     returned_s = translated_s = 0.0
     ends: list[float] = []
@@ -71,9 +80,16 @@ def chunks_of(talk: Talk, trace: Sequence[dict[str, Any]], slower: float) -> lis
         lines = trace[number:] if number == n_steps - 1 else trace[number : number + 1]
         recognition_s = sum(line["stages_s"][name] for line in lines for name in RECOGNITION)
         translation_s = sum(sum(line["stages_s"].values()) for line in lines) - recognition_s
-        arrival_s = float(step["total_audio_processed"])
-        found.append(Chunk(arrival_s, float(lines[0]["chunk_s"]), slower * recognition_s, slower * translation_s))
+        arrival_s, lasts_s = float(step["total_audio_processed"]), float(lines[0]["chunk_s"])
+        beside_s = slower * sum(map(_beside_s, lines))
+        found.append(Chunk(arrival_s, lasts_s, slower * recognition_s, slower * translation_s, beside_s))
     return found
+
+
+def _beside_s(line: dict[str, Any]) -> float:
+    """Seconds of a step's first draft that fit beside its aligner; drafts of one step are taken to be equally long."""
+    stages, n_drafts = line["stages_s"], sum(record.get("n_calls", 0) > 0 for record in line["steps"])
+    return float(min(stages["align"], sum(stages[name] for name in DRAFTING) / max(1, n_drafts)))
 
 
 def shifted(talk: Talk, shown: Sequence[tuple[int, float]]) -> Talk:
@@ -84,7 +100,7 @@ def shifted(talk: Talk, shown: Sequence[tuple[int, float]]) -> Talk:
     for step, (number, at_s) in zip(talk.steps, shown, strict=True):
         steps[number]["generated_tokens"] = [*steps[number]["generated_tokens"], *step["generated_tokens"]]
         steps[number]["computation_time"] = at_s - float(steps[number]["total_audio_processed"])
-    return dataclasses.replace(talk, steps=tuple(steps))
+    return replace(talk, steps=tuple(steps))
 
 
 def read_trace(folder: Path) -> dict[int, list[dict[str, Any]]]:
@@ -102,16 +118,16 @@ def read_trace(folder: Path) -> dict[int, list[dict[str, Any]]]:
 
 
 def simulate(run: Run, trace: dict[int, list[dict[str, Any]]], options: Options, slower: float) -> list[float]:
-    """[RTF, CU and CA in turn, CU and CA overlapped], CU and CA LongYAAL in ms."""
+    """[RTF, then CU and CA for each schedule], CU and CA LongYAAL in ms."""
     chunks = {talk.name: chunks_of(talk, trace[talk.index], slower) for talk in run.talks}
     figures = []
-    for schedule in (in_turn, overlapped):
+    for schedule in (in_turn, beside_aligner, overlapped):
         talks = [shifted(talk, schedule(chunks[talk.name])) for talk in run.talks]
         with tempfile.TemporaryDirectory() as scratch:
             log = Path(scratch, LOG_NAME)
             write_clean(talks, log, str(run.config.get("latency_unit", "word")))
             Path(scratch, "config.yaml").write_text(json.dumps(dict(run.config)), encoding="utf-8")
-            scores, _ = score(Path(scratch), dataclasses.replace(options, offline=None))
+            scores, _ = score(Path(scratch), replace(options, offline=None))
         figures += [scores.cu_long_yaal_ms or 0.0, scores.ca_long_yaal_ms or 0.0]
     audio_s = sum(talk.audio_s for talk in run.talks)
     spent_s = sum(chunk.recognition_s + chunk.translation_s for talk in chunks.values() for chunk in talk)
@@ -125,7 +141,7 @@ def show(folder: Path, options: Options, factors: Sequence[float]) -> None:
     run, trace = open_run(folder, options), read_trace(folder)
     rows = []
     for slower in factors:
-        rtf, *latencies = simulate(run, trace, options, slower)
-        rows.append([f"{slower:g}", "", f"{rtf:.2f}", *(f"{ms:.0f}" for ms in latencies)])
-    header = ["slower", "", "RTF", "CU in turn", "CA in turn", "CU overlapped", "CA overlapped"]
+        rtf, cu, ca, _, ca_beside, *overlapping = simulate(run, trace, options, slower)
+        rows.append([f"{slower:g}", "", f"{rtf:.2f}", *(f"{ms:.0f}" for ms in (cu, ca, ca_beside, *overlapping))])
+    header = ["slower", "", "RTF", "CU", "CA", "CA aligner", "CU chunks", "CA chunks"]
     print("\n".join(table.plain(header, rows)))

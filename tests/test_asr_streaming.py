@@ -65,6 +65,9 @@ class Planted:
                 heard.append(SourceWord(f"{word.text[:2]}{len(self.clips)}", word.start_s, word.end_s))
         return heard
 
+    def texts(self, transcription: list[SourceWord]) -> list[str]:
+        return [word.text for word in transcription]
+
     def align(self, samples: Samples, transcription: list[SourceWord], start_s: float = 0.0) -> tuple[SourceWord, ...]:
         assert abs(start_s - self.clips[-1][0]) < 1e-6
         return tuple(transcription)
@@ -131,6 +134,9 @@ class Deaf:
     def transcribe(self, samples: Samples, previous: str = "") -> str:
         self.longest_s = max(self.longest_s, len(samples) / SAMPLE_RATE_HZ)
         return self.text
+
+    def texts(self, transcription: str) -> list[str]:
+        return [transcription] if transcription else []
 
     def align(self, samples: Samples, transcription: str, start_s: float = 0.0) -> tuple[SourceWord, ...]:
         return (SourceWord(transcription, start_s, start_s + 0.3),) if transcription else ()

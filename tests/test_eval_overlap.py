@@ -1,8 +1,9 @@
-"""``alignatt overlap``: two schedules on the clock of a live stream."""
+"""``alignatt overlap``: three schedules on the clock of a live stream."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from agent.cli import alignatt
 from agent.errors import UserError
 from eval.log import Talk
-from eval.overlap import Chunk, chunks_of, in_turn, overlapped, read_trace, shifted
+from eval.overlap import Chunk, beside_aligner, chunks_of, in_turn, overlapped, read_trace, shifted
 
 STAGES = ("wait", "vad", "asr", "align", "prefill", "decode", "replay", "policy")
 
@@ -33,8 +34,15 @@ def test_one_after_the_other_a_slow_cascade_falls_behind_and_overlapped_it_keeps
     assert overlapped(chunks) == [(1, 3.0), (2, 4.0), (3, 5.375), (3, 5.375)]
 
 
-def trace(n: int, seconds: float) -> list[dict[str, object]]:
-    return [{"stream": 0, "chunk_s": 1.0, "stages_s": dict.fromkeys(STAGES, seconds)} for _ in range(n)]
+def test_what_runs_beside_the_aligner_is_saved_in_every_chunk() -> None:
+    chunks = [replace(chunk, beside_s=0.125) for chunk in stream(3, 0.5, 0.75)]
+    assert [at_s for _, at_s in in_turn(chunks)] == [2.25, 3.5, 4.75]
+    assert [at_s for _, at_s in beside_aligner(chunks)] == [2.125, 3.25, 4.375]
+
+
+def trace(n: int, seconds: float, n_drafts: int = 1) -> list[dict[str, object]]:
+    steps = [{"n_calls": 1}] * n_drafts + [{}]
+    return [{"stream": 0, "chunk_s": 1.0, "stages_s": dict.fromkeys(STAGES, seconds), "steps": steps} for _ in range(n)]
 
 
 def step(number: int, *tokens: str) -> dict[str, object]:
@@ -50,6 +58,10 @@ def test_recognition_is_told_from_the_rest_and_the_end_belongs_to_the_last_chunk
     talk = Talk("a", 0, (step(1, "x"), step(2, "y")))
     chunks = chunks_of(talk, trace(3, 0.125), 2.0)
     assert [(chunk.recognition_s, chunk.translation_s) for chunk in chunks] == [(0.75, 1.25), (1.5, 2.5)]
+    assert [chunk.beside_s for chunk in chunks] == [0.25, 0.5]
+    # Four drafts of a chunk share 0.375 s of the model.
+    four = chunks_of(talk, trace(2, 0.125, 4), 1.0)
+    assert [chunk.beside_s for chunk in four] == [0.09375, 0.09375]
     with pytest.raises(UserError, match="2 steps in the log and 5 in the trace"):
         chunks_of(talk, trace(5, 0.125), 1.0)
 

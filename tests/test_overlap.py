@@ -1,24 +1,35 @@
-"""Translation beside the next chunk's recognition: the same text, and no chunk that waits for a slow model."""
+"""Translation beside the next chunk's recognition: the same text, and no chunk that waits for a slow model. Drafting
+beside the aligner: the same text in every chunk."""
 
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_agent import CHUNK, TALK, ListedRecognizer, folder, fresh, settings, translate
+from test_asr_streaming import Planted, talk
 
+import agent.agent
 from agent.agent import AlignAttAgent
-from agent.config import SessionConfig
+from agent.asr.contract import SAMPLE_RATE_HZ
+from agent.asr.record import RecordingRecognizer
+from agent.asr.streaming import StreamingRecognizer
+from agent.asr.voice import VoiceDetector
+from agent.config import AgentConfig, SessionConfig, load, preset_path
+from agent.errors import UserError
+from agent.models import ModelCache
+from agent.mt.hf import HFDrafter
 from agent.session import Session, StepRecord
-from agent.words import Hypothesis
+from agent.words import Hypothesis, SourceWord
 
 __all__ = ["folder", "fresh"]  # fixtures
 
 
 def overlapped(folder: Path) -> AlignAttAgent:
-    return AlignAttAgent(settings(folder, session=SessionConfig(overlap=True)))
+    return AlignAttAgent(settings(folder, session=SessionConfig(overlap="chunks")))
 
 
 def text(outputs: list[Any]) -> list[str]:
@@ -90,3 +101,109 @@ def test_an_error_of_the_translation_is_raised(folder: Path, monkeypatch: pytest
     with pytest.raises(TimeoutError, match="hangs"):
         processor.process_chunk(CHUNK)
     processor.clear()
+
+
+DEMO_MODELS = ModelCache()
+
+
+def demo_config(overlap: str, *changes: tuple[str, Any]) -> AgentConfig:
+    given = {"session.overlap": overlap, "mt.device": "cpu", "speech_chunk_size": 0.85, **dict(changes)}
+    return load(preset_path("ende-low"), given)
+
+
+def demo_run(
+    monkeypatch: pytest.MonkeyPatch, config: AgentConfig, seconds: float, ends: bool = True
+) -> tuple[list[list[str]], list[dict[str, Any]], Planted]:
+    """Tokens of each chunk of the shipped talk, the trace, and what stood for the speech models."""
+    audio, words = talk()
+    planted = Planted(audio, words)
+    recognizer = StreamingRecognizer(planted, planted, VoiceDetector())
+    monkeypatch.setattr(AlignAttAgent, "models", DEMO_MODELS)
+    monkeypatch.setattr(agent.agent, "build_recognizer", lambda _: recognizer)
+    processor = AlignAttAgent(config)
+    lines: list[dict[str, Any]] = []
+    processor.add_listener(lines.append)
+    size = round(0.85 * SAMPLE_RATE_HZ)
+    spoken = audio[: round(seconds * SAMPLE_RATE_HZ)]
+    outputs = [processor.process_chunk(spoken[at : at + size]) for at in range(0, len(spoken), size)]
+    if ends:
+        outputs.append(processor.end_of_stream())
+    processor.clear()
+    return [output.new_tokens for output in outputs], lines, planted
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [],
+        [("policy.confirmations", 1)],
+        [("policy.name", "local-agreement")],
+        [("policy.name", "paper"), ("mt.early_stop", False)],
+        [("session.hold_back_s", 0.5), ("session.min_stability", 2), ("mt.release_held", False)],
+    ],
+)
+def test_drafting_beside_the_aligner_says_the_same_in_every_chunk(
+    monkeypatch: pytest.MonkeyPatch, changes: list[tuple[str, Any]]
+) -> None:
+    in_turn, _, _ = demo_run(monkeypatch, demo_config("none", *changes), 20.0)
+    beside, lines, _ = demo_run(monkeypatch, demo_config("aligner", *changes), 20.0)
+    assert beside == in_turn
+    assert sum(map(len, beside)) > 20
+    for line in lines:
+        assert sum(line["stages_s"].values()) == pytest.approx(line["computation_s"], rel=1e-3, abs=1e-4)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("translation")]
+
+
+def test_a_draft_runs_while_the_aligner_does_and_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The aligner does not answer before the draft that was announced is made."""
+    began, draft, ahead, align = threading.Semaphore(0), HFDrafter.draft, Session.ahead, Planted.align
+    main, made = threading.get_ident(), {True: 0, False: 0}
+    announced: list[Hypothesis] = []
+
+    def watched(drafter: HFDrafter, request: Any) -> Any:
+        made[threading.get_ident() == main] += 1
+        return draft(drafter, request)
+
+    def drafted(session: Session, expected: Hypothesis) -> Any:
+        announced.append(expected)
+        tail = ahead(session, expected)
+        began.release()
+        return tail
+
+    def late(planted: Planted, *args: Any) -> tuple[SourceWord, ...]:
+        assert began.acquire(timeout=60)
+        return align(planted, *args)
+
+    monkeypatch.setattr(HFDrafter, "draft", watched)
+    monkeypatch.setattr(Session, "ahead", drafted)
+    monkeypatch.setattr(Planted, "align", late)
+    _, lines, planted = demo_run(monkeypatch, demo_config("aligner", ("policy.confirmations", 0)), 20.0, ends=False)
+    assert len(announced) == len(planted.clips) >= 20
+    assert made[False] > 10
+    # A sentence's end and the tail after it are two drafts, of which one is made beside the aligner.
+    assert made[True] <= sum(len(line["steps"]) > 1 for line in lines)
+    live = [tuple(word["text"] for word in line["live"]) for line in lines if line["live"]]
+    assert {tuple(word.text for word in expected.live) for expected in announced if expected.live} <= set(live)
+
+
+def test_a_draft_that_fails_beside_the_aligner_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(session: Session, expected: Hypothesis) -> None:
+        raise TimeoutError("the model hangs")
+
+    monkeypatch.setattr(Session, "ahead", failing)
+    with pytest.raises(TimeoutError, match="hangs"):
+        demo_run(monkeypatch, demo_config("aligner"), 5.0)
+
+
+def test_words_known_at_once_leave_nothing_to_begin_with(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(folder, session=SessionConfig(overlap="aligner"))
+    with pytest.raises(UserError, match="wants a recogniser that has an aligner"):
+        AlignAttAgent(config)
+    audio, words = talk()
+    planted = Planted(audio, words)
+    inner = StreamingRecognizer(planted, planted, VoiceDetector())
+    monkeypatch.setattr(agent.agent, "build_recognizer", lambda _: RecordingRecognizer(inner, tmp_path))
+    AlignAttAgent(replace(config, record_asr=str(tmp_path)))
+    assert inner.on_words is not None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from agent.asr.contract import Recognizer
+from collections.abc import Callable
+
+from agent.asr.contract import AligningRecognizer, Recognizer
 from agent.asr.record import RecordingRecognizer
 from agent.asr.replay import ReplayRecognizer
 from agent.config import AgentConfig
+from agent.errors import UserError
 from agent.paths import resolve
+from agent.words import Hypothesis
 
-__all__ = ["build_recognizer"]
+__all__ = ["build_recognizer", "listen"]
 
 
 def build_recognizer(config: AgentConfig) -> Recognizer:
@@ -17,6 +21,19 @@ def build_recognizer(config: AgentConfig) -> Recognizer:
     if config.record_asr:
         return RecordingRecognizer(recognizer, config.record_asr, f"{config.asr.engine} {config.asr.model}")
     return recognizer
+
+
+def listen(recognizer: Recognizer, on_words: Callable[[Hypothesis], None]) -> None:
+    """Have ``on_words`` called with the words of every push before their times are known (`AligningRecognizer`).
+
+    UserError for a recogniser that knows both at once.
+    """
+    if isinstance(recognizer, RecordingRecognizer):
+        listen(recognizer.inner, on_words)
+    elif isinstance(recognizer, AligningRecognizer):
+        recognizer.on_words = on_words
+    else:
+        raise UserError("session.overlap=aligner wants a recogniser that has an aligner, e.g. asr.engine=qwen3.")
 
 
 def _engine(config: AgentConfig) -> Recognizer:

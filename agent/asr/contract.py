@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -29,3 +30,14 @@ class Recognizer(Protocol):
 
     def reset(self) -> None:
         """Forget the stream; time starts again at 0. Idempotent."""
+
+
+@runtime_checkable
+class AligningRecognizer(Recognizer, Protocol):
+    """A recogniser that knows the words of a push before their times.
+
+    ``on_words`` is called, on the thread that pushes, with what the push is going to return; every word lies at
+    ``now_s``. What a push returns may differ where times decide what is committed.
+    """
+
+    on_words: Callable[[Hypothesis], None] | None

@@ -66,7 +66,7 @@ class RecordingRecognizer:
     """
 
     def __init__(self, inner: Recognizer, folder: str | Path, description: str = "") -> None:
-        self._inner = inner
+        self.inner = inner
         self._folder = Path(folder).expanduser()
         self._description = description
         try:
@@ -77,7 +77,7 @@ class RecordingRecognizer:
 
     def push(self, samples: Samples) -> Hypothesis:
         """Hear more audio."""
-        hypothesis = self._inner.push(samples)
+        hypothesis = self.inner.push(samples)
         if len(samples):
             digest = self._audio.hear(samples)
             if not self._steps:
@@ -87,7 +87,7 @@ class RecordingRecognizer:
 
     def flush(self) -> Hypothesis:
         """End of the stream; writes its recording."""
-        hypothesis = self._inner.flush()
+        hypothesis = self.inner.flush()
         if self._steps:
             write_recording(
                 Recording(self._fingerprint, self._description, tuple(self._steps), hypothesis), self._folder
@@ -97,7 +97,7 @@ class RecordingRecognizer:
 
     def reset(self) -> None:
         """Forget the stream."""
-        self._inner.reset()
+        self.inner.reset()
         self._forget()
 
     def _forget(self) -> None:

@@ -6,7 +6,9 @@ then. Silence costs no decoding and makes no words. The audio of a request never
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -45,13 +47,16 @@ class SpeechToText(Protocol[T_out]):
 class WordTimes(Protocol[T_in]):
     """Times what was transcribed."""
 
+    def texts(self, transcription: T_in) -> Sequence[str]:
+        """The words that `align` is going to return."""
+
     def align(self, samples: Samples, transcription: T_in, start_s: float = 0.0) -> tuple[SourceWord, ...]:
         """The words with absolute times; the clip begins at ``start_s``."""
 
 
 class StreamingRecognizer:
-    """A `Recognizer` for one stream, on models that streams share. ``tail_s`` is how much audio the last request had;
-    ``n_decoded`` counts requests."""
+    """An `AligningRecognizer` for one stream, on models that streams share. ``tail_s`` is how much audio the last
+    request had; ``n_decoded`` counts requests."""
 
     def __init__(
         self,
@@ -63,9 +68,13 @@ class StreamingRecognizer:
     ) -> None:
         def recognise(samples: Samples, previous: str, start_s: float) -> tuple[SourceWord, ...]:
             transcription = speech_to_text.transcribe(samples, previous)
+            if self.on_words is not None and self._is_whole_push:
+                self.on_words(self._expected(word_times.texts(transcription)))
             with stage("align"):
                 return word_times.align(samples, transcription, start_s)
 
+        self.on_words: Callable[[Hypothesis], None] | None = None
+        self._is_whole_push = False
         self._recognise = recognise
         self._detector = detector
         self._max_live_s = max_live_s
@@ -94,6 +103,8 @@ class StreamingRecognizer:
         if len(samples):
             audio = np.clip(np.asarray(samples, np.float32), -1.0, 1.0)
             n_slices = math.ceil(len(audio) / (self._slice_s * SAMPLE_RATE_HZ))
+            # What slices before the last one commit is not known to whoever listens.
+            self._is_whole_push = n_slices == 1
             for piece in np.array_split(audio, n_slices):
                 committed += self._hear(piece).committed
         return Hypothesis(tuple(committed), self._live, self._now_s)
@@ -101,6 +112,7 @@ class StreamingRecognizer:
     def flush(self) -> Hypothesis:
         """End of the stream: everything still live is committed."""
         committed: list[tuple[SourceWord, ...]] = []
+        self._is_whole_push = False
         if self._speaks() and self._detector.last_s > self._decoded_s:
             committed += self._decode().committed
         committed += self._stabilizer.finish(self._now_s).committed
@@ -160,6 +172,11 @@ class StreamingRecognizer:
         words = self._recognise(self._audio, previous, self._start_s)
         self._decoded_s = self._now_s
         return self._adopt(words)
+
+    def _expected(self, texts: Sequence[str]) -> Hypothesis:
+        """What comes of a transcription, as far as its words tell."""
+        words = [SourceWord(text, self._now_s, self._now_s) for text in texts]
+        return copy.deepcopy(self._stabilizer).update(words, self._now_s)
 
     def _adopt(self, words: tuple[SourceWord, ...]) -> Hypothesis:
         """``words`` are the present hypothesis of the whole tail."""

@@ -6,6 +6,8 @@ Three things keep the model from writing tokens that nobody needs; none of them 
 - *reuse*: what the last draft said beyond the accepted text is the guess with which the next one begins;
 - *release*: when only the frontier moved, the last draft is still what the model would say; it is judged again.
 
+A draft may also be made before the frontier is known (`Translator.ahead`), and is then judged in the same way.
+
 A draft that ended early cannot be compared with later ones as it is (``confirmations``). It is continued when one asks:
 under its own source the model only has to confirm or reject the tokens of the new draft, in one pass.
 """
@@ -151,19 +153,22 @@ class Translator:
         n_accepted: int = 0,
         n_context: int = 0,
         tails: tuple[Tail, ...] = (),
+        ahead: Tail | None = None,
     ) -> Decision:
         """Draft on from ``prefix_ids`` with the visible ``words`` as source and apply the policy.
 
-        ``tails``: those of the decision before, when ``prefix_ids`` are what it accepted.
+        ``tails``: those of the decision before, when ``prefix_ids`` are what it accepted. ``ahead``: what `ahead`
+        drafted for this step; used when it is of this source.
         """
         source = Source(self.layout.build(words), prefix_ids, frontier, n_accepted, n_context)
-        work = Work()
-        tail = self._released(source, tails)
+        drafted = [ahead] if ahead is not None else []
+        tail = self._released(source, tails) if self.release_held and tails else None
+        if tail is None and ahead is not None:
+            tail = self._released(source, (ahead,))
         if tail is None:
             tail = self._drafted(source, stream, tails)
-            last = tails[0].draft if self.reuse_drafts and tails else None
-            is_repeated = last is not None and (last.token_ids, last.finish) == (tail.draft.token_ids, "end_of_turn")
-            work = work.plus(tail.draft, end_guessed=is_repeated and tail.draft.finish == "end_of_turn")
+            drafted.append(tail)
+        work = self._work(drafted, tails)
         draft = tail.draft
         tails, work = self._comparable(source, draft, tails, work)
         text, ends, units = self._units(prefix_ids, draft.token_ids, draft.finish == "end_of_turn")
@@ -175,17 +180,39 @@ class Translator:
         held_text = text[accepted_chars:].strip()
         return Decision(draft, units, acceptance, held_text, tails[: max(1, self.policy.n_earlier)], work)
 
+    def ahead(
+        self,
+        words: Sequence[str],
+        prefix_ids: tuple[int, ...],
+        frontier: Frontier,
+        stream: str,
+        n_accepted: int = 0,
+        n_context: int = 0,
+        tails: tuple[Tail, ...] = (),
+    ) -> Tail | None:
+        """The draft of a `step` whose frontier is not known yet, at most ``frontier``; None where it needs none."""
+        source = Source(self.layout.build(words), prefix_ids, frontier, n_accepted, n_context)
+        if self.release_held and tails and self._released(source, tails) is not None:
+            return None
+        return self._drafted(source, stream, tails)
+
+    def _work(self, drafted: Sequence[Tail], tails: tuple[Tail, ...]) -> Work:
+        last, work = tails[0].draft if self.reuse_drafts and tails else None, Work()
+        for tail in drafted:
+            is_repeated = last is not None and (last.token_ids, last.finish) == (tail.draft.token_ids, "end_of_turn")
+            work = work.plus(tail.draft, end_guessed=is_repeated and tail.draft.finish == "end_of_turn")
+        return work
+
     def _released(self, source: Source, tails: tuple[Tail, ...]) -> Tail | None:
         """The last draft, when the model would write the same again or what it would write more cannot matter."""
-        if not (self.release_held and tails):
-            return None
         tail, draft, bound = tails[0], tails[0].draft, self._bound(source)
         if (tail.prompt.ids, tail.prefix_ids) != (source.prompt.ids, source.prefix_ids):
             return None
         n_missing = bound - len(draft.token_ids)
         if n_missing == 0 if draft.finish == "length" else draft.finish == "end_of_turn" and n_missing > 0:
             return replace(tail, max_tokens=bound)
-        if n_missing > 0 and self._is_settled(source, draft.token_ids, draft.rows):
+        is_short = n_missing > 0 or (n_missing == 0 and draft.finish == "stopped")
+        if is_short and self._is_settled(source, draft.token_ids, draft.rows):
             return replace(tail, draft=replace(draft, finish="stopped"), max_tokens=bound)
         return None
 

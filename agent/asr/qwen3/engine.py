@@ -114,6 +114,12 @@ class Aligner:
         self._classifier = classifier
         self._checkpoint = checkpoint
 
+    def texts(self, transcription: Transcription) -> tuple[str, ...]:
+        """The words that `align` is going to return."""
+        if not any(word.unit for word in transcription.words):
+            return ()
+        return tuple(word.text for word in transcription.words)
+
     def align(self, samples: Samples, transcription: Transcription, start_s: float = 0.0) -> tuple[SourceWord, ...]:
         """The words of ``transcription`` with times. ``samples``: the audio, which begins at ``start_s``."""
         words = transcription.words
