@@ -153,10 +153,9 @@ test: lint ## everything that is checked: lint, then pytest with warnings as err
 
 comet-env: $(COMET_STAMP) ## make .venv-comet, which scores XCOMET-XL (COMET=1 make eval-…)
 
-$(COMET_STAMP): Makefile
+$(COMET_STAMP): constraints-comet.txt
 	$(PYTHON) -m venv .venv-comet
-	.venv-comet/bin/pip install -q --disable-pip-version-check unbabel-comet==2.2.7 simulstream==1.0.0 \
-	  omnisteval==0.1.10 'setuptools<81' sentencepiece==0.2.0
+	.venv-comet/bin/pip install -q --disable-pip-version-check -c constraints-comet.txt unbabel-comet torch setuptools
 	@touch $@
 
 clean: ## remove results, builds and caches; the environments stay

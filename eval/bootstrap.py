@@ -1,4 +1,4 @@
-"""Paired bootstrap between runs on the same segments: 95 % intervals and p-values of BLEU, chrF and LongYAAL.
+"""Paired bootstrap between runs on the same segments: 95 % intervals and p-values of BLEU, chrF, COMET and LongYAAL.
 
 Resampled are talks (sentences of one talk are not independent) or segments (where there are too few talks). Every run
 sees the same resamples, and a corpus score of a resample is computed from summed counts, not averaged over sentences.
@@ -27,7 +27,7 @@ N_RESAMPLES = 2000
 SEED = 12345
 FEW_TALKS = 10
 """Below this many talks their bootstrap has too few distinct resamples to be relied on; segments are the default."""
-METRICS = ("bleu", "chrf", "cu_ms", "ca_ms")
+METRICS = ("bleu", "chrf", "comet", "cu_ms", "ca_ms")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class RunStatistics:
     """One run's additive statistics, a row for each of its n segments.
 
     ``talks``: name of each segment's talk; ``counts``: per metric float64 ``[n, k]`` whose sums over any set of rows
-    give the metric of that set. ``cu_ms`` and ``ca_ms`` are [sum of latencies, number of segments that have one].
+    give the metric of that set. ``comet``, ``cu_ms`` and ``ca_ms`` are [sum, number of segments that have one].
     """
 
     talks: tuple[str, ...]
@@ -49,13 +49,14 @@ class RunStatistics:
             {
                 "bleu": np.array([segment.bleu for segment in segments], dtype=np.float64),
                 "chrf": np.array([segment.chrf for segment in segments], dtype=np.float64),
-                "cu_ms": _latency([segment.cu_ms for segment in segments]),
-                "ca_ms": _latency([segment.ca_ms for segment in segments]),
+                "comet": _summed([segment.comet for segment in segments]),
+                "cu_ms": _summed([segment.cu_ms for segment in segments]),
+                "ca_ms": _summed([segment.ca_ms for segment in segments]),
             },
         )
 
     def value(self, metric: str) -> float:
-        """The metric over all segments; NaN for a latency that no segment has."""
+        """The metric over all segments; NaN for one that no segment has."""
         return _FROM_SUMS[metric](self.counts[metric].sum(axis=0))
 
 
@@ -71,7 +72,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``scores`` and ``differences`` (run minus baseline) are by run, then metric; a latency nobody has is left out."""
+    """``scores`` and ``differences`` (run minus baseline) are by run, then metric; what nobody has is left out."""
 
     unit: Unit
     n_units: int
@@ -149,7 +150,7 @@ def _interval(value: float, drawn: Counts, test: bool = False) -> Interval:
     return Interval(value, float(low), float(high), p_value)
 
 
-def _latency(values: Sequence[float | None]) -> Counts:
+def _summed(values: Sequence[float | None]) -> Counts:
     return np.array([(0.0, 0.0) if value is None else (value, 1.0) for value in values])
 
 
@@ -166,4 +167,10 @@ def _mean(sums: Counts) -> float:
 
 
 _BLEU, _CHRF = BLEU(force=True), CHRF()
-_FROM_SUMS: dict[str, Callable[[Counts], float]] = {"bleu": _bleu, "chrf": _chrf, "cu_ms": _mean, "ca_ms": _mean}
+_FROM_SUMS: dict[str, Callable[[Counts], float]] = {
+    "bleu": _bleu,
+    "chrf": _chrf,
+    "comet": _mean,
+    "cu_ms": _mean,
+    "ca_ms": _mean,
+}

@@ -72,6 +72,11 @@ def _add_score(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="elapsed times of the SimulEval log add up over the recording (OmniSTEval: --fix_simuleval_emission_ca)",
     )
     score.add_argument("--comet", action="store_true", help="add XCOMET-XL (also COMET=1); needs `make comet-env`")
+    score.add_argument(
+        "--comet-model",
+        metavar="NAME",
+        help="another COMET model, repository or folder, implies --comet (also COMET_MODEL=NAME)",
+    )
     score.add_argument("--quiet", action="store_true", help="write the files, print no table")
     score.set_defaults(run=run_score)
 
@@ -183,7 +188,7 @@ def run_score(args: argparse.Namespace) -> int:
         language=args.lang,
         talks=_names(args.talks),
         offline=args.offline,
-        comet=args.comet or os.environ.get("COMET") == "1",
+        comet=_comet_model(args),
         log=args.run_path if is_log else find_log(args.run_path) if args.output else None,
         damaged=args.damaged_references,
         cumulative_elapsed=args.cumulative_elapsed,
@@ -199,6 +204,10 @@ def run_score(args: argparse.Namespace) -> int:
         rows = [table.row(folder.resolve().name, tree, args.legacy_longyaal)]
         rows += [table.offline_row(tree["offline"])] if tree["offline"] else []
         table.show(rows, [scores.signature])
+        if scores.comet:
+            judged = scores.comet
+            memory = f", {judged.gpu_peak_mib} MiB of its memory" if judged.gpu_peak_mib else ""
+            print(f"COMET: {judged.model}, {judged.seconds:.0f} s on {judged.device}{memory}, {judged.peak_mib} MiB")
         peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 2**20)
         print(f"scored in {took_s:.1f} s, {peak_mib:.0f} MiB at most")
     return 0
@@ -284,6 +293,16 @@ def run_devset(args: argparse.Namespace) -> int:
         differ = f", but these files differ: {', '.join(made['differ'])}" if made["differ"] else ""
         print(f"This is the {made['known']}{differ}.")
     return 0
+
+
+def _comet_model(args: argparse.Namespace) -> str:
+    """The COMET model that options and environment ask for, empty for none."""
+    from eval.comet import MODEL
+
+    if args.comet_model:
+        return str(args.comet_model)
+    wanted = args.comet or os.environ.get("COMET") == "1"
+    return os.environ.get("COMET_MODEL") or MODEL if wanted else ""
 
 
 def _names(listed: str) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ from eval.signature import fields_of
 
 SAME = ("omnisteval", "sacrebleu", "unit", "bleu", "refs")
 """Signature fields that must be equal for two figures to be comparable."""
-LABELS = {"bleu": "BLEU", "chrf": "chrF", "cu_ms": "CU ms", "ca_ms": "CA ms"}
+LABELS = {"bleu": "BLEU", "chrf": "chrF", "comet": "COMET", "cu_ms": "CU ms", "ca_ms": "CA ms"}
+DIGITS = {"bleu": 2, "chrf": 2, "comet": 4, "cu_ms": 0, "ca_ms": 0}
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,9 @@ def show(runs: Sequence[ScoredRun]) -> None:
     offline = {(r.scores["offline"]["bleu"], r.scores["offline"]["chrf"]) for r in runs if r.scores.get("offline")}
     rows += [table.offline_row({"bleu": bleu, "chrf": chrf}) for bleu, chrf in sorted(offline - own)]
     table.show(rows, [run.scores["signature"] for run in runs])
+    judges = dict.fromkeys(str(run.scores["comet"]["model"]) for run in runs if run.scores.get("comet"))
+    if judges:
+        print(f"COMET: {', '.join(judges)}")
 
 
 def show_test(comparison: Comparison) -> None:
@@ -92,7 +96,7 @@ def show_test(comparison: Comparison) -> None:
     header = ("metric", "run", "value", "95 % interval", "difference", "95 % interval", "p")
     body = []
     for metric in METRICS:
-        digits = 2 if metric in ("bleu", "chrf") else 0
+        digits = DIGITS[metric]
         for name, scores in comparison.scores.items():
             if metric not in scores:
                 continue

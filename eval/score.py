@@ -17,6 +17,7 @@ from agent.errors import UserError
 from agent.paths import resolve
 from eval import comet, omnisteval_run
 from eval.checks import check, erasure
+from eval.comet import Judged
 from eval.log import LOG_NAME, SIMULEVAL, SIMULSTREAM, RunLog, Talk, detokenized, read_log, real_time_factor
 from eval.quotes import Damaged
 from eval.references import DEMO_TALKS, SEGMENTS_NAME, References, load
@@ -42,7 +43,8 @@ class Options:
     language: str | None = None
     talks: tuple[str, ...] = ()
     offline: Path | None = None
-    comet: bool = False
+    comet: str = ""
+    """COMET model to score with: repository or folder; none when empty."""
     log: Path | None = None
     """Log of another system; its config.yaml, trace.jsonl and manifest.json, where there are any, lie beside it."""
     damaged: Damaged = "refuse"
@@ -85,7 +87,7 @@ class Scores:
     rtf: float | None
     erasure: float
     wer: float | None
-    xcomet_xl: float | None
+    comet: Judged | None
     regime: Regime
     offline: Quality | None
     share_of_offline_bleu: float | None
@@ -122,14 +124,15 @@ class Run:
 
 def score(folder: Path, options: Options) -> tuple[Scores, list[str]]:
     """Score ``folder`` or ``options.log``, write the results into ``folder``, return them with remarks for the user."""
-    if options.comet:
-        comet.require()
+    model = comet.require(options.comet) if options.comet else None
     run = open_run(folder, options)
     latency = run.policy != "offline"
     with tempfile.TemporaryDirectory(prefix="score-") as temporary:
         inputs = omnisteval_run.prepare(Path(temporary), run.talks, run.references, run.language)
         figures, instances = omnisteval_run.run(inputs, latency=latency)
-        xcomet = comet.score(inputs, Path(temporary)) if options.comet else None
+    tokenizer = omnisteval_run.level_of(run.language).bleu_tokenizer
+    segments = segments_of(instances, run.references, tokenizer, cu=latency, ca=latency and run.log.timed)
+    segments, judged = comet.judge(segments, model) if model else (segments, None)
     offline = offline_quality(run, options)
     if not run.log.timed:
         figures = {key: value for key, value in figures.items() if not key.startswith("ca_")}
@@ -146,7 +149,7 @@ def score(folder: Path, options: Options) -> tuple[Scores, list[str]]:
         rtf=real_time_factor(run.log.pick(run.references.talks)) if run.log.format == SIMULSTREAM else None,
         erasure=erasure(run.log.pick(run.references.talks)),
         wer=word_error_rate(run.log.path.parent / TRACE_NAME, run.talks, run.references),
-        xcomet_xl=xcomet,
+        comet=judged,
         regime=verdict(run.config, cu_ms),
         offline=offline,
         share_of_offline_bleu=figures["bleu"] / offline.bleu if offline and offline.bleu else None,
@@ -157,8 +160,6 @@ def score(folder: Path, options: Options) -> tuple[Scores, list[str]]:
         log=os.path.relpath(run.log.path, folder),
         signature=run.signature,
     )
-    tokenizer = omnisteval_run.level_of(run.language).bleu_tokenizer
-    segments = segments_of(instances, run.references, tokenizer, cu=latency, ca=latency and run.log.timed)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / SEGMENTS_FILE, dump(segments, scores.signature))
     write(folder, scores)
@@ -228,7 +229,7 @@ def offline_quality(run: Run, options: Options) -> Quality | None:
     known = read_scores(found)
     if known is not None and known.get("signature") == other.signature:
         return Quality(known["bleu"], known["chrf"])
-    own, _ = score(found, dataclasses.replace(names, offline=None, comet=False))
+    own, _ = score(found, dataclasses.replace(names, offline=None, comet=""))
     return Quality(own.bleu, own.chrf)
 
 

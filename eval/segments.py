@@ -30,7 +30,7 @@ class Segment:
 
     ``cu_ms`` and ``ca_ms`` are its LongYAAL, None where it has none (nothing emitted before the recording's end).
     ``bleu`` is sacreBLEU's [hypothesis length, reference length, 4 matches, 4 totals], ``chrf`` its 6 triples of
-    [hypothesis, reference, matching] n-grams: corpus scores are functions of their sums.
+    [hypothesis, reference, matching] n-grams: corpus scores are functions of their sums. ``comet``: 0–1, where wanted.
     """
 
     talk: str
@@ -43,6 +43,7 @@ class Segment:
     ca_ms: float | None
     bleu: tuple[int, ...]
     chrf: tuple[int, ...]
+    comet: float | None = None
 
 
 def segments_of(

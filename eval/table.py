@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 HEADER = (
-    "run", "policy", "BLEU", "chrF", "XCOMET-XL", "CU ms", "CU<0.1.10", "CA ms", "LAAL ms", "flicker", "RTF", "WER %",
+    "run", "policy", "BLEU", "chrF", "COMET", "CU ms", "CU<0.1.10", "CA ms", "LAAL ms", "flicker", "RTF", "WER %",
     "/offline", "regime",
 )  # fmt: skip
 N_TEXT_COLUMNS = 2
@@ -27,7 +27,7 @@ def row(name: str, scores: Mapping[str, Any], legacy: bool = False) -> list[str]
         scores.get("policy") or "–",
         _number(scores["bleu"], 2),
         _number(scores["chrf"], 2),
-        _number(scores.get("xcomet_xl"), 3),
+        _number((scores.get("comet") or {}).get("score"), 4),
         _number(scores["cu_long_yaal_ms"], 0),
         _number(scores.get("cu_long_yaal_before_0_1_10_ms") if legacy else None, 0),
         _number(scores["ca_long_yaal_ms"], 0),

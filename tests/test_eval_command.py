@@ -12,7 +12,7 @@ import pytest
 from test_eval_score import german_talks, offline_run, write_references, write_run
 
 from agent.errors import UserError
-from eval import comet, table
+from eval import table
 from eval.command import add_parsers
 
 
@@ -64,56 +64,6 @@ def test_terminal_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     out = capsys.readouterr().out
     assert "12.35" in out or "12.34" in out
     assert "signature: one|two" in out
-
-
-def test_comet_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    references = write_references(tmp_path / "refs")
-    run = write_run(tmp_path / "run", german_talks())
-    monkeypatch.setattr(comet, "ENVIRONMENT", tmp_path / "venv")
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    with pytest.raises(UserError, match="make comet-env"):
-        alignatt("score", run, "--references", references, "--comet")
-    (tmp_path / "venv" / "bin").mkdir(parents=True)
-    (tmp_path / "venv" / "bin" / "python").touch()
-    monkeypatch.setenv("COMET", "1")
-    with pytest.raises(UserError, match="hf download Unbabel/XCOMET-XL"):
-        alignatt("score", run, "--references", references)
-
-
-FAKE_PYTHON = """#!/bin/sh
-case "$*" in
-  *"omnisteval.cli longform"*"--word_level --lang de"*"--comet --comet_model Unbabel/XCOMET-XL"*) ;;
-  *) echo "unexpected: $*" >&2; exit 3;;
-esac
-for last in "$@"; do :; done
-mkdir -p "$last" && printf 'metric\\tvalue\\nBLEU\\t1.0\\nCOMET\\t0.8754\\n' > "$last/scores.tsv"
-"""
-
-
-def test_comet_runs_in_its_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    references = write_references(tmp_path / "refs")
-    run = write_run(tmp_path / "run", german_talks())
-    python = tmp_path / "venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text(FAKE_PYTHON)
-    python.chmod(0o755)
-    for name, file in (
-        ("models--Unbabel--XCOMET-XL", "checkpoints/model.ckpt"),
-        ("models--facebook--xlm-roberta-xl", "config.json"),
-    ):
-        path = tmp_path / "hub" / name / "snapshots" / "0" / file
-        path.parent.mkdir(parents=True)
-        path.touch()
-    monkeypatch.setattr(comet, "ENVIRONMENT", tmp_path / "venv")
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    assert alignatt("score", run, "--references", references, "--comet", "--quiet") == 0
-    assert '"xcomet_xl": 0.8754' in (run / "scores.json").read_text(encoding="utf-8")
-
-
-def test_comet_row_must_be_there(tmp_path: Path) -> None:
-    (tmp_path / "scores.tsv").write_text("metric\tvalue\nBLEU\t1.0\n", encoding="utf-8")
-    with pytest.raises(RuntimeError, match="0 COMET rows"):
-        comet.read_comet(tmp_path / "scores.tsv")
 
 
 def make(*words: str) -> str:

@@ -160,7 +160,7 @@ def test_files_beside_the_run(tmp_path: Path, references: Path) -> None:
     run = write_run(tmp_path / "run", german_talks())
     scores, _ = score(run, Options(references=references))
     tree = json.loads((run / "scores.json").read_text(encoding="utf-8"))
-    expected = {"bleu", "chrf", "cu_long_yaal_ms", "ca_long_yaal_ms", "rtf", "wer", "xcomet_xl", "regime", "offline"}
+    expected = {"bleu", "chrf", "cu_long_yaal_ms", "ca_long_yaal_ms", "rtf", "wer", "comet", "regime", "offline"}
     expected |= {"share_of_offline_bleu", "policy", "direction", "talks", "audio_s", "signature", "log", "erasure"}
     expected |= {"cu_long_laal_ms", "ca_long_laal_ms", "cu_long_yaal_before_0_1_10_ms"}
     assert expected == tree.keys()

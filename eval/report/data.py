@@ -13,6 +13,7 @@ import numpy as np
 
 from agent.errors import UserError
 from eval.bootstrap import Comparison, Interval, RunStatistics, compare_runs
+from eval.comet import MODEL as XCOMET_XL
 from eval.compare import SAME, ScoredRun, open_runs
 from eval.log import read_log
 from eval.report.budget import Budget, budget
@@ -61,6 +62,14 @@ class Group:
     direction: str
     runs: tuple[Run, ...]
     comparison: Comparison
+
+    @property
+    def comet(self) -> str:
+        """Heading of the column of COMET scores, empty when no run has one."""
+        models = {str(run.scores["comet"]["model"]) for run in self.runs if run.scores.get("comet")}
+        if not models:
+            return ""
+        return "XCOMET-XL" if all(model.startswith(f"{XCOMET_XL}@") for model in models) else "COMET"
 
     @property
     def anchors(self) -> list[dict[str, Any]]:

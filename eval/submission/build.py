@@ -25,6 +25,7 @@ from agent.manifest import sha256
 from agent.output import CONFIG, LOG, MANIFEST
 from agent.paths import PROJECT, resolve
 from agent.weights import named_models
+from eval.comet import MODEL as XCOMET_XL
 from eval.score import REGIME_LIMIT_MS, SCORES_NAME, read_config, read_scores
 from eval.signature import fields_of
 from eval.submission import contents
@@ -75,8 +76,10 @@ def entry_of(folder: Path) -> Entry:
             f"{folder} is not in its regime: CU-LongYAAL {scores['cu_long_yaal_ms']:.0f} ms, {regime} ends at "
             f"{REGIME_LIMIT_MS[regime]:.0f} ms."
         )
-    kept = ("direction", "bleu", "chrf", "cu_long_yaal_ms", "ca_long_yaal_ms", "xcomet_xl", "signature")
-    return Entry(regime=regime, talks=tuple(scores["talks"]), **{key: scores[key] for key in kept})
+    kept = ("direction", "bleu", "chrf", "cu_long_yaal_ms", "ca_long_yaal_ms", "signature")
+    comet = scores.get("comet") or {}
+    xcomet_xl = comet["score"] if str(comet.get("model")).startswith(f"{XCOMET_XL}@") else None
+    return Entry(regime=regime, talks=tuple(scores["talks"]), xcomet_xl=xcomet_xl, **{key: scores[key] for key in kept})
 
 
 def build_wheel(folder: Path) -> Path:
