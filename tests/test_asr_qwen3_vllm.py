@@ -109,6 +109,9 @@ def test_three_engines_translate_a_talk_and_leave_nothing_behind(results: Any) -
     assert [step["now_s"] for step in steps] == sorted(step["now_s"] for step in steps)
     assert any(step["committed"] for step in steps)
     assert any(record.get("n_drafted_tokens") for step in steps for record in step["steps"])
+    for name in ("vad", "asr", "align", "prefill", "decode", "replay", "policy"):
+        assert sum(step["stages_s"][name] for step in steps) > 0, name
+    assert all(sum(step["stages_s"].values()) == pytest.approx(step["computation_s"], rel=0.05) for step in steps)
     assert results["aligned alone"] == 2  # when the recogniser's engine had ended
     assert not [pid for pid in results["pids"] if psutil.pid_exists(pid)]
     assert results["left"] == []

@@ -41,6 +41,7 @@ from agent.mt.drafter import Draft, DraftRequest, Finish, Head
 from agent.mt.hf import checkpoint_name, end_of_turn_ids
 from agent.mt.units import likely_unit_starts
 from agent.requirements import has_vllm
+from agent.stages import CLOCK, move, stage
 
 TEXT_ONLY = {"Gemma4ForConditionalGeneration": "Gemma4ForCausalLM"}
 """Multimodal architectures whose checkpoints vLLM also loads without the towers, by the name of the text model."""
@@ -161,7 +162,7 @@ class VllmDrafter:
         self._max_length = max_length(config, checkpoint)
         self._max_rows = config.max_draft_tokens + 1
         self._numbers = itertools.count()
-        self._running: dict[str, set[Future[Draft]]] = {}
+        self._running: dict[str, set[Future[_Growing]]] = {}
         self._lock = threading.Lock()
 
     def draft(self, request: DraftRequest) -> Draft:
@@ -171,7 +172,11 @@ class VllmDrafter:
         with self._lock:
             self._running.setdefault(request.stream, set()).add(future)
         try:
-            return future.result()
+            with stage("decode"):
+                draft = future.result()
+            move("decode", "prefill", draft.prefill_s)
+            move("decode", "replay", draft.replay_s)
+            return draft.result()
         except CancelledError:
             if self.engine.failure is not None:
                 raise EngineError(str(self.engine.failure)) from None
@@ -222,7 +227,7 @@ class VllmDrafter:
                 f"{self._max_length} tokens of mt.vllm.max_model_len (or of the model)."
             )
 
-    async def _draft(self, engine: Any, request: DraftRequest) -> Draft:
+    async def _draft(self, engine: Any, request: DraftRequest) -> _Growing:
         draft = _Growing(request, self._end_ids)
         guess = draft.usable_guess(MAX_GUESS_LOGITS // self._n_vocabulary)
         while draft.finish is None:
@@ -231,7 +236,7 @@ class VllmDrafter:
                 draft.add(part)
             # None: the prefix cache holds places of the guess, of which the engine then tells nothing.
             guess = ()
-        return draft.result()
+        return draft
 
     async def _part(self, engine: Any, draft: _Growing, guess: tuple[int, ...]) -> _Part | None:
         """One request to the engine, which goes on from what the draft has."""
@@ -242,7 +247,6 @@ class VllmDrafter:
         ids = [*request.prompt_ids, *request.prefix_ids, *draft.token_ids]
         # A token's own row comes with the step after it.
         max_tokens = request.max_new_tokens - len(draft.token_ids) - len(guess) + draft.own
-        watched = bool(guess) or draft.asks_between_tokens
         sampling = SamplingParams(
             temperature=0.0,
             max_tokens=max_tokens,
@@ -252,22 +256,24 @@ class VllmDrafter:
             logprobs=1,
             prompt_logprobs=1 if guess else None,
             skip_reading_prefix_cache=False,
-            output_kind=RequestOutputKind.CUMULATIVE if watched else RequestOutputKind.FINAL_ONLY,
+            output_kind=RequestOutputKind.CUMULATIVE,
             extra_args=self._row_args(draft, key, max_tokens, len(guess)),
         )
-        prompt = {"prompt_token_ids": [*ids, *guess]}
+        prompt, began = {"prompt_token_ids": [*ids, *guess]}, CLOCK()
         part, completion, captured = _Part(), None, None
         async with aclosing(engine.generate(prompt, sampling, request_id=key)) as outputs:
             async for output in outputs:  # leaving early aborts the request
                 n_cached, is_first = output.num_cached_tokens or 0, completion is None
                 completion = output.outputs[0]
+                if is_first:
+                    draft.prefill_s += CLOCK() - began
                 if guess and n_cached >= len(ids):
                     return None
                 part.n_prefilled = len(ids) + len(guess) - n_cached
                 if guess and is_first:
                     part.judge_guess(output.prompt_logprobs, guess)
                     if request.heads and request.stop is not None:  # the engine does not judge what it did not write
-                        captured = await self._fetch(engine, key, None)
+                        captured = await self._fetch(engine, key, draft, None)
                         if draft.is_settled_within(part.token_ids, self._ordered(captured, request)):
                             completion = None
                             break
@@ -276,13 +282,15 @@ class VllmDrafter:
         if part.n_guessed == len(guess) and completion is not None:
             part.take(completion)
         if request.heads:
-            captured = await self._fetch(engine, key, captured)
+            captured = await self._fetch(engine, key, draft, captured)
             part.take_rows(self._ordered(captured, request), captured.refused_token, draft.own)
         return part
 
-    async def _fetch(self, engine: Any, key: str, known: CapturedRows | None) -> CapturedRows:
+    async def _fetch(self, engine: Any, key: str, draft: _Growing, known: CapturedRows | None) -> CapturedRows:
         """Rows of a request; ``known`` where there are none beyond what was fetched before."""
+        began = CLOCK()
         captured = merge(await engine.collective_rpc("fetch_rows", args=(key,))) or known
+        draft.replay_s += CLOCK() - began
         if captured is None:
             raise CaptureError("Rows were asked for, none came.")
         return captured
@@ -358,13 +366,18 @@ class _Part:
 
 
 class _Growing:
-    """A draft that is put together of parts."""
+    """A draft that is put together of parts.
+
+    ``prefill_s``: seconds from each request to its first token, with what it waited for the engine. ``replay_s``: until
+    its rows were here.
+    """
 
     def __init__(self, request: DraftRequest, end_ids: frozenset[int]) -> None:
         self.request = request
         self.own = bool(request.heads) and request.row_convention == "own"
         self.token_ids: tuple[int, ...] = ()
         self.finish: Finish | None = None
+        self.prefill_s = self.replay_s = 0.0
         self._end_ids = end_ids
         self._log_probs: list[float] = []
         self._rows = np.zeros((len(request.heads), 0, request.source_span[1] - request.source_span[0]), np.float32)
