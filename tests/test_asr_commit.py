@@ -201,3 +201,18 @@ def test_tail_is_bounded_without_any_sentence_end() -> None:
         assert not hypothesis.live or now_s - hypothesis.live[0].start_s <= 5.0
     committed += [word for segment in rule.finish(40.0).committed for word in segment]
     assert [word.text for word in committed] == [word.text for word in words]
+
+
+def test_what_is_expected_of_words_without_times_is_what_comes_of_them() -> None:
+    said = ["We saw it.", "We saw it. Then", "We saw it. Then we", "We saw it. Then we left."]
+    stabilizer = Stabilizer()
+    dropped = 0
+    for number, text in enumerate(said):
+        words = [SourceWord(word, float(index), index + 0.5) for index, word in enumerate(text.split())][dropped:]
+        expected = stabilizer.expect([word.text for word in words], number + 4.0)
+        assert stabilizer.expect([word.text for word in words], number + 4.0) == expected
+        update = stabilizer.update(words, number + 4.0)
+        dropped += sum(map(len, update.committed))
+        for timed, untimed in ((update.live, expected.live), *zip(update.committed, expected.committed, strict=True)):
+            assert [(w.text, w.stability) for w in timed] == [(w.text, w.stability) for w in untimed]
+    assert dropped == 3

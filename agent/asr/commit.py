@@ -6,6 +6,7 @@ what is agreed is committed up to its last sentence end. A tail that outgrows ``
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import unicodedata
@@ -197,6 +198,12 @@ class Stabilizer:
         self._history.append((self._live, flags))
         committed = self._commit_sentences(flags) + self._commit_overlong(now_s)
         return Hypothesis(committed, self._live, now_s)
+
+    def expect(self, texts: Sequence[str], now_s: float) -> Hypothesis:
+        """What `update` would say to these words if all were spoken at ``now_s``. Changes nothing."""
+        other = copy.copy(self)
+        other._history = self._history.copy()
+        return other.update([SourceWord(text, now_s, now_s) for text in texts], now_s)
 
     def finish(self, now_s: float) -> Hypothesis:
         """End of the stream: what is live is committed, one segment a sentence."""

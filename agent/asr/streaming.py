@@ -6,7 +6,6 @@ then. Silence costs no decoding and makes no words. The audio of a request never
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
@@ -69,7 +68,7 @@ class StreamingRecognizer:
         def recognise(samples: Samples, previous: str, start_s: float) -> tuple[SourceWord, ...]:
             transcription = speech_to_text.transcribe(samples, previous)
             if self.on_words is not None and self._is_whole_push:
-                self.on_words(self._expected(word_times.texts(transcription)))
+                self.on_words(self._stabilizer.expect(word_times.texts(transcription), self._now_s))
             with stage("align"):
                 return word_times.align(samples, transcription, start_s)
 
@@ -172,11 +171,6 @@ class StreamingRecognizer:
         words = self._recognise(self._audio, previous, self._start_s)
         self._decoded_s = self._now_s
         return self._adopt(words)
-
-    def _expected(self, texts: Sequence[str]) -> Hypothesis:
-        """What comes of a transcription, as far as its words tell."""
-        words = [SourceWord(text, self._now_s, self._now_s) for text in texts]
-        return copy.deepcopy(self._stabilizer).update(words, self._now_s)
 
     def _adopt(self, words: tuple[SourceWord, ...]) -> Hypothesis:
         """``words`` are the present hypothesis of the whole tail."""
