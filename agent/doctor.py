@@ -168,7 +168,7 @@ def _refuse_missing(config: AgentConfig, keys: str) -> None:
     if not missing:
         return
     names = ", ".join(model.label for model in missing)
-    fetched = [model.model for model in missing if is_repository(model.model)]
+    fetched = [model.address for model in missing if is_repository(model.model)]
     remedy = f"alignatt models download {' '.join(fetched)}" if fetched else f"set {missing[0].key}"
     raise UserError(f"{names} not on this machine{gigabytes(missing)}: {remedy}")
 

@@ -82,6 +82,12 @@ class Named:
         return next((entry for entry in CATALOGUE if entry.repository == self.model), None)
 
     @property
+    def address(self) -> str:
+        """What `parse_name` reads as this repository and revision."""
+        own = self.published.revision if self.published else ""
+        return self.model if self.revision in ("", own) else f"{self.model}@{self.revision}"
+
+    @property
     def label(self) -> str:
         """Name with the first eight digits of the revision."""
         return f"{self.model}@{self.revision[:8]}" if self.revision else self.model

@@ -96,6 +96,8 @@ def test_every_known_model_is_pinned_by_a_full_revision(entry: Published) -> Non
     assert set(entry.revision) <= set("0123456789abcdef")
     assert parse_name(entry.repository).revision == entry.revision
     assert parse_name(f"{entry.repository}@main").revision == "main"
+    for text in (entry.repository, f"{entry.repository}@main", "some/model", "some/model@v1"):
+        assert parse_name(text).address == text
 
 
 def test_the_list_gives_revision_size_licence_and_access(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
