@@ -1,7 +1,7 @@
 """Run by test_asr_qwen3_vllm.py: recogniser, aligner and translation model as three vLLM engines of one process.
 
 ``python tests/qwen3_vllm_run.py FOLDER RECOGNISER ALIGNER`` prints JSON. FOLDER holds what tiny_qwen3_asr.py builds,
-the names say which layout vLLM reads. First both libraries are asked the same, then the engines translate a short talk.
+the names say which layout vLLM reads. First both libraries are asked the same, then the engines translate two talks.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
+import qwen3_soak
+from qwen3_soak import MT
 from qwen3_sounds import TEXTS, chirp, expanded
+from short_talk import write_talk
 
 from agent import cli
 from agent.asr import build_recognizer, qwen3
 from agent.asr.contract import SAMPLE_RATE_HZ
+from agent.asr.qwen3 import engine
 from agent.asr.qwen3.audio import AudioInput, prepare
 from agent.asr.qwen3.checkpoint import open_checkpoint
 from agent.asr.qwen3.engine import Aligner, Transcriber, Transcription
@@ -35,7 +38,7 @@ from agent.engine.thread import EngineThread
 from agent.errors import UserError
 
 TAILS_S = (10, 10.85, 20, 20.85, 27, 27.85)
-MT = ("mt.engine=vllm", "mt.vllm.compile=false", "mt.vllm.kv_cache_gib=0.25", "mt.vllm.max_num_seqs=4")
+PRESET = "ende-low-a40"
 
 
 def recogniser_results(folder: Path, transcriber: Transcriber) -> dict[str, Any]:
@@ -93,20 +96,23 @@ def aligner_results(folder: Path, vllm: Aligner) -> list[list[Any]]:
     return results
 
 
-def talk(folder: Path, asr: AsrConfig) -> dict[str, Any]:
-    """A talk of 10 s through the command line, with the engines that run already and one for translation."""
-    demo = Path(__file__).parent.parent / "demo" / "talks" / "demo-talk-1.flac"
-    samples, rate = soundfile.read(demo, dtype="float32", stop=10 * SAMPLE_RATE_HZ)
-    soundfile.write(folder / "talk.wav", samples, rate)
-    ours = asr.qwen3
-    keys = {key: value for key, value in asdict(ours).items() if value != getattr(Qwen3Config(), key)}
+def talks(folder: Path, asr: AsrConfig) -> dict[str, Any]:
+    """Two talks through a preset of the full models, with the engines that run already and one for translation: one as
+    the random recogniser hears it, scored, and one whose words are known."""
+    write_talk(folder)
+    known = qwen3_soak.make_talk(folder / "known.wav", minutes=0.75, n_talks=1)
+    ours = asdict(asr.qwen3)
     settings = ["asr.engine=qwen3", f"asr.model={asr.model}", f"asr.max_live_s={asr.max_live_s}"]
-    settings += [f"asr.qwen3.{key}={value}" for key, value in keys.items()]
-    settings += ["speech_chunk_size=2.0", *MT]
-    command = ["--agent", "agent.AlignAttAgent", "--source", str(folder / "talk.wav"), "--output", str(folder / "out")]
+    settings += [f"asr.qwen3.{key}={ours[key]}" for key in ours]
+    settings += ["mt.model=demo/model", "mt.revision=", "mt.head_set=demo", "mt.device=cpu", "mt.dtype=float32", *MT]
+    command = ["--agent", "agent.AlignAttAgent", "--preset", PRESET, "--source", str(folder / "talk.wav")]
+    command += ["--output", str(folder / "out")]
     n_engines = len(multiprocessing.active_children())
+    engine.MIN_NEW_TOKENS, engine.TOKENS_PER_S = 8, 4  # random models find no end
     code = cli.simulstream([*command, "--set", *settings])
-    return {"code": code, "engines": [n_engines, len(multiprocessing.active_children())]}
+    scored = cli.alignatt(["score", str(folder / "out"), "--references", str(folder), "--quiet"])
+    found = qwen3_soak.translate(folder, known, 1.5, settings, PRESET)
+    return {"codes": [code, scored], "engines": [n_engines, len(multiprocessing.active_children())], "known": found}
 
 
 def hang() -> tuple[int, str]:
@@ -140,7 +146,7 @@ def main(folder: Path, recogniser: str, aligner: str) -> dict[str, Any]:
     build_recognizer(AgentConfig(asr=asr))
     ((transcriber, times),) = qwen3._loaded.values()
     results = {"asr": recogniser_results(folder, transcriber), "align": aligner_results(folder, times)}
-    results["talk"] = talk(folder, asr)
+    results |= talks(folder, asr)
     results["hang"] = hang()
     results["pids"] = [process.pid for process in multiprocessing.active_children()]
     transcriber._generator.engine.close()
