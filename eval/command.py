@@ -8,6 +8,7 @@ import os
 import resource
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from agent.errors import UserError
@@ -272,7 +273,10 @@ def run_sweep(args: argparse.Namespace) -> int:
             print(path)
         return 0
     print(f"{run.run(sweep, resources)} jobs done, the others were done before")
-    summary.show(sweep, summary.read_results(sweep))
+    results = summary.read_results(sweep)
+    summary.show(sweep, results)
+    if find_spec("matplotlib"):
+        print("\n" + "\n".join(str(path) for path in summary.draw(sweep, results) if path.suffix == ".svg"))
     return 0
 
 

@@ -96,6 +96,16 @@ def test_budget_adds_up_to_the_mean_delay(runs: list[Path]) -> None:
             total += replay.steps[unit.step].now_s - replay.words[due][2]
     parts = found.ahead_s + found.audio_s + found.recogniser_s + found.policy_s
     assert parts == pytest.approx(total / len(replay.units))
+    computed = [sum(lines[unit.step]["stages_s"].values()) for unit in replay.units]
+    stages = [found.wait_s, found.asr_s, found.align_s, found.prefill_s, found.decode_s, found.rest_s]
+    assert sum(stages) == pytest.approx(sum(computed) / len(computed), abs=1e-4)
+    assert min(found.prefill_s, found.decode_s, found.rest_s) > 0
+    for line in lines:
+        del line["stages_s"]
+    before = budget([from_trace("demo-talk-1", lines, 1)])
+    assert before is not None
+    assert (before.prefill_s, before.decode_s) == (0.0, 0.0)
+    assert before.rest_s > 0
     assert budget([]) is None
 
 

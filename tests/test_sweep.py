@@ -163,6 +163,11 @@ def test_front_and_winners(done: Sweep, capsys: pytest.CaptureFixture[str]) -> N
     printed = capsys.readouterr().out
     assert "Pareto front" in printed
     assert "95 % interval" in printed
+    drawn = summary.draw(done, found)
+    assert [path.name for path in drawn] == ["quality-latency-en-de-dev.svg", "quality-latency-en-de-dev.png"]
+    svg = drawn[0].read_text(encoding="utf-8")
+    assert svg.count('id="point-') == 4
+    assert all(name in svg for name in ("alignatt", "wait-k", "offline cascade"))
     assert (done.output / "summary.json").is_file()
 
 

@@ -3,7 +3,8 @@
 A unit's due time is the end of the source word at the same relative position in its sentence (the ideal of the LAAL and
 YAAL family, so that every policy is measured alike). From there to its emission: *audio* until the end of the chunk
 that holds the word's end, *recogniser* until a hypothesis reaches that word, *policy* until the unit is committed. What
-is said before it is due counts as *ahead*, negative. Computation of the step comes on top.
+is said before it is due counts as *ahead*, negative. Computation of the committing step comes on top, by the stages of
+the trace (`agent.stages`).
 """
 
 from __future__ import annotations
@@ -24,14 +25,22 @@ class Budget:
     audio_s: float
     recogniser_s: float
     policy_s: float
-    asr_compute_s: float
-    mt_compute_s: float
+    wait_s: float
+    asr_s: float
+    align_s: float
+    prefill_s: float
+    decode_s: float
+    rest_s: float
     at_end_share: float
+
+
+STAGES = (("wait",), ("vad", "asr"), ("align",), ("prefill",), ("decode",), ("replay", "policy"))
+"""Stages of the trace behind each part of the computation, in the order of `Budget`."""
 
 
 def budget(replays: Sequence[Replay]) -> Budget | None:
     """The budget over all units of finished sentences; None without any."""
-    sums = [0.0] * 6
+    sums = [0.0] * 10
     n_units = n_at_end = 0
     for replay in replays:
         times = [step.now_s for step in replay.steps]
@@ -44,14 +53,22 @@ def budget(replays: Sequence[Replay]) -> Budget | None:
                 step = replay.steps[unit.step]
                 chunk_end_s = times[min(bisect_left(times, due_s), len(times) - 1)]
                 parts = _parts(due_s, chunk_end_s, seen[position], step.now_s)
-                for k, part in enumerate((*parts, *step.computation_s)):
+                for k, part in enumerate((*parts, *_computed(replay, unit.step))):
                     sums[k] += part
                 n_units += 1
                 n_at_end += unit.why == SAID_WHEN_FINISHED
     if not n_units:
         return None
-    means = [value / n_units for value in sums]
-    return Budget(n_units, means[0], means[1], means[2], means[3], means[4], means[5], n_at_end / n_units)
+    return Budget(n_units, *(value / n_units for value in (*sums, n_at_end)))
+
+
+def _computed(replay: Replay, step: int) -> list[float]:
+    """Seconds of each part of a step's computation. Traces without stages know the recogniser and all the rest."""
+    stages_s = replay.stages_s[step]
+    if not stages_s:
+        asr_s, mt_s = replay.steps[step].computation_s
+        return [0.0, asr_s, 0.0, 0.0, 0.0, mt_s]
+    return [sum(stages_s.get(name, 0.0) for name in names) for names in STAGES]
 
 
 def _first_seen(replay: Replay, sentence: int, n_words: int) -> list[float]:

@@ -30,8 +30,12 @@ PARTS = {
     "audio_s": ("rest of the chunk", "#5b8fdd"),
     "recogniser_s": ("recogniser", "#1597a5"),
     "policy_s": ("policy holds", "#dd6b20"),
-    "asr_compute_s": ("ASR computes", "#2f9e55"),
-    "mt_compute_s": ("MT computes", "#a855c7"),
+    "wait_s": ("waits for the engine", "#b58900"),
+    "asr_s": ("ASR", "#2f9e55"),
+    "align_s": ("aligner", "#8fc93a"),
+    "prefill_s": ("prefill", "#d64550"),
+    "decode_s": ("decoding", "#a855c7"),
+    "rest_s": ("rows, policy, text", "#3b4252"),
 }
 
 
@@ -63,26 +67,40 @@ def quality_latency(name: str, metric: str, points: Sequence[Point], offline: fl
     """Quality over CU-LongYAAL with regime bands, intervals, and the offline cascade as a line."""
 
     def draw(axes: Axes, theme: Mapping[str, str]) -> None:
-        right = max([1.2 * REGIME_LIMIT_MS["low"] / 1000, *(1.12 * point.cu_s.high for point in points)])
-        low, high = REGIME_LIMIT_MS["low"] / 1000, REGIME_LIMIT_MS["high"] / 1000
-        axes.axvspan(0, low, color=theme["low"], lw=0, zorder=0)
-        axes.axvspan(low, min(high, right), color=theme["high"], lw=0, zorder=0)
-        for left, end, label in ((0.0, low, "low"), (low, min(high, right), "high")):
-            if end - left > right / 12:
-                axes.text(end, 1.01, label + " ", ha="right", va="bottom", transform=axes.get_xaxis_transform(),
-                          color=theme["muted"], fontsize=9)  # fmt: skip
+        _ground(axes, points, metric, offline, theme)
         for index, point in enumerate(points):
             _point(axes, point, f"point-{index}", theme)
-        if offline is not None:
-            axes.axhline(offline, color=theme["muted"], lw=1, ls=(0, (4, 3)), zorder=1)
-            axes.text(0.01 * right, offline, "offline cascade", va="bottom", color=theme["muted"], fontsize=8.5)
-        axes.set_xlim(0, right)
-        axes.set_xlabel("CU-LongYAAL, s")
-        axes.set_ylabel(metric)
         _labels(axes, [(point.cu_s.value, point.quality.value, point.name) for point in points], theme)
 
     titles = {f"point-{index}": _describe(point, metric) for index, point in enumerate(points)}
     return _render(name, f"{metric} over latency", draw, (5.8, 3.7), titles)
+
+
+def curves(name: str, title: str, metric: str, lines: Mapping[str, Sequence[Point]], offline: float | None) -> Plot:
+    """Quality over CU-LongYAAL of each policy's settings.
+
+    A line with intervals joins those that no other setting of the policy beats in both; the others are pale marks.
+    """
+    points = [point for line in lines.values() for point in line]
+
+    def draw(axes: Axes, theme: Mapping[str, str]) -> None:
+        _ground(axes, points, metric, offline, theme)
+        for label, line in lines.items():
+            front: list[Point] = []
+            for point in sorted(line, key=lambda point: (point.cu_s.value, -point.quality.value)):
+                gid = f"point-{points.index(point)}"
+                if front and point.quality.value <= front[-1].quality.value:
+                    axes.plot([point.cu_s.value], [point.quality.value], point.marker, color=point.colour, ms=5,
+                              alpha=0.4, lw=0, zorder=3, gid=gid)  # fmt: skip
+                else:
+                    front.append(point)
+                    _point(axes, point, gid, theme)
+            axes.plot([point.cu_s.value for point in front], [point.quality.value for point in front],
+                      front[0].marker + "-", color=front[0].colour, label=label, ms=6, lw=1.6, zorder=3)  # fmt: skip
+        axes.legend(loc="lower right", frameon=False, fontsize=9)
+
+    titles = {f"point-{index}": _describe(point, metric) for index, point in enumerate(points)}
+    return _render(name, title, draw, (5.8, 3.9), titles)
 
 
 def computation(name: str, points: Sequence[Point]) -> Plot:
@@ -125,7 +143,8 @@ def budgets(name: str, runs: Mapping[str, Budget]) -> Plot:
         axes.axvline(0, color=theme["muted"], lw=1)
         axes.set_xlabel("seconds per target unit")
         axes.grid(axis="y", visible=False)
-        handles = [axes.barh(0, 0, color=colour, label=label) for label, colour in PARTS.values()]
+        used = [key for key in PARTS if any(abs(asdict(budget)[key]) >= 0.0005 for budget in runs.values())]
+        handles = [axes.barh(0, 0, color=PARTS[key][1], label=PARTS[key][0]) for key in used]
         axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=3, frameon=False, fontsize=9)
 
     titles = {
@@ -133,7 +152,25 @@ def budgets(name: str, runs: Mapping[str, Budget]) -> Plot:
         for row, (run, budget) in enumerate(runs.items())
         for key, (label, _) in PARTS.items()
     }
-    return _render(name, "Latency budget", draw, (5.8, 1.5 + 0.42 * len(runs)), titles)
+    return _render(name, "Latency budget", draw, (5.8, 1.8 + 0.42 * len(runs)), titles)
+
+
+def _ground(axes: Axes, points: Sequence[Point], metric: str, offline: float | None, theme: Mapping[str, str]) -> None:
+    """Axes of quality over latency: regime bands, and the offline cascade as a line."""
+    right = max([1.2 * REGIME_LIMIT_MS["low"] / 1000, *(1.12 * point.cu_s.high for point in points)])
+    low, high = REGIME_LIMIT_MS["low"] / 1000, REGIME_LIMIT_MS["high"] / 1000
+    axes.axvspan(0, low, color=theme["low"], lw=0, zorder=0)
+    axes.axvspan(low, min(high, right), color=theme["high"], lw=0, zorder=0)
+    for left, end, label in ((0.0, low, "low"), (low, min(high, right), "high")):
+        if end - left > right / 12:
+            axes.text(end, 1.01, label + " ", ha="right", va="bottom", transform=axes.get_xaxis_transform(),
+                      color=theme["muted"], fontsize=9)  # fmt: skip
+    if offline is not None:
+        axes.axhline(offline, color=theme["muted"], lw=1, ls=(0, (4, 3)), zorder=1)
+        axes.text(0.01 * right, offline, "offline cascade", va="bottom", color=theme["muted"], fontsize=8.5)
+    axes.set_xlim(0, right)
+    axes.set_xlabel("CU-LongYAAL, s")
+    axes.set_ylabel(metric)
 
 
 def _point(axes: Axes, point: Point, gid: str, theme: Mapping[str, str]) -> None:

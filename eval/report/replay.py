@@ -57,7 +57,10 @@ class Step:
 
 @dataclass
 class Replay:
-    """One talk. ``sentences``: ids of the finished sentences' source words, in order; ``traced`` is False for logs."""
+    """One talk. ``sentences``: ids of the finished sentences' source words, in order; ``traced`` is False for logs.
+
+    ``stages_s``: seconds of each stage, by step; not part of the page.
+    """
 
     name: str
     language: str
@@ -67,6 +70,7 @@ class Replay:
     sentences: list[list[int]] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     units: list[Unit] = field(default_factory=list)
+    stages_s: list[Mapping[str, float]] = field(default_factory=list)
 
     def tree(self) -> dict[str, Any]:
         """Compact form for the page: lists in the order of the fields above."""
@@ -116,6 +120,7 @@ def from_trace(name: str, lines: Sequence[Mapping[str, Any]], n_context: int) ->
         replay.units += _units(replay, record, index, language, visible)
         evidence = record.get("evidence") or []
         n_said = sum(unit.step == index and unit.sentence == len(replay.sentences) for unit in replay.units[-50:])
+        replay.stages_s.append(line.get("stages_s") or {})
         replay.steps.append(
             Step(
                 float(line["now_s"]),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from agent.errors import UserError
 from eval import table
-from eval.bootstrap import RunStatistics, compare_runs
+from eval.bootstrap import Interval, RunStatistics, compare_runs
 from eval.compare import p_text
+from eval.report.plots import COLOURS, MARKERS, Point, curves
 from eval.score import REGIME_LIMIT_MS, read_scores
 from eval.segments import read_segments
 from eval.sweep.spec import Sweep
@@ -86,6 +88,31 @@ def show(sweep: Sweep, results: Sequence[Result]) -> None:
         print("\n".join(table.plain(header, _winner_rows(sweep, best, talks))))
     tree = {"chosen_on": chosen_on, "winners": [vars(winner) for winner in best]}
     (sweep.output / "summary.json").write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def draw(sweep: Sweep, results: Sequence[Result]) -> list[Path]:
+    """Quality over latency of every direction and talk set, with intervals, as SVG and PNG into the output folder."""
+    files = []
+    for direction, talks in dict.fromkeys((r["direction"], r["talks_set"]) for r in results):
+        mine = [r for r in results if (r["direction"], r["talks_set"]) == (direction, talks)]
+        timed = {r["id"]: r for r in mine if r["cu_long_yaal_ms"] is not None}
+        if not timed:
+            continue
+        found = compare_runs({key: _statistics(sweep, r) for key, r in timed.items()}, next(iter(timed)))
+        lines: dict[str, list[Point]] = {}
+        for key, result in timed.items():
+            line = lines.setdefault(result["policy"], [])
+            index = list(lines).index(result["policy"])
+            cu_ms = found.scores[key]["cu_ms"]
+            cu_s = Interval(cu_ms.value / 1000, cu_ms.low / 1000, cu_ms.high / 1000)
+            name = f"{result['policy']} {result['name']}"
+            line.append(Point(name, COLOURS[index], MARKERS[index], found.scores[key]["bleu"], cu_s, None))
+        offline = max((r["bleu"] for r in mine if r["cu_long_yaal_ms"] is None), default=None)
+        plot = curves(f"quality-latency-{direction}-{talks}", f"{direction}, {talks}", "BLEU", lines, offline)
+        for suffix, content in ((".svg", plot.svg), (".png", plot.png)):
+            files.append(sweep.output / f"{plot.name}{suffix}")
+            files[-1].write_bytes(content)
+    return files
 
 
 def _winner_rows(sweep: Sweep, best: Sequence[Winner], talks: str) -> list[list[str]]:
