@@ -52,7 +52,9 @@ class Planted:
         self.clips: list[tuple[float, float]] = []
         self.from_byte = 0
 
-    def transcribe(self, samples: Samples, previous: str = "") -> list[SourceWord]:
+    delay_s = 0.0
+
+    def transcribe(self, samples: Samples, previous: str = "", *_: object) -> list[SourceWord]:
         self.from_byte = self.bytes.index(samples[:64].tobytes(), self.from_byte)
         start_s = self.from_byte / 4 / SAMPLE_RATE_HZ
         end_s = start_s + len(samples) / SAMPLE_RATE_HZ
@@ -131,7 +133,9 @@ class Deaf:
         self.text = text
         self.longest_s = 0.0
 
-    def transcribe(self, samples: Samples, previous: str = "") -> str:
+    delay_s = 0.0
+
+    def transcribe(self, samples: Samples, previous: str = "", *_: object) -> str:
         self.longest_s = max(self.longest_s, len(samples) / SAMPLE_RATE_HZ)
         return self.text
 

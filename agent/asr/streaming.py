@@ -1,14 +1,16 @@
-"""A live recogniser from an offline one: the live tail is transcribed again and again, and what is sure is committed.
+"""A live recogniser from one of clips: the live tail is transcribed again and again, and what is sure is committed.
 
 Each push transcribes and aligns the audio after the last committed word; `agent.asr.commit` says what is committed
-then. Silence costs no decoding and makes no words. The audio of a request never exceeds ``max_live_s``.
+then. A model that writes while it listens goes on from what it wrote for the tail before. Silence costs no decoding and
+makes no words. The audio of a request never exceeds ``max_live_s``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -32,15 +34,30 @@ _GAP_S = 0.2
 """The audio of the next tail begins in the gap after the last committed word, at most so long after it."""
 
 T = TypeVar("T")
-T_out = TypeVar("T_out", covariant=True)
 T_in = TypeVar("T_in", contravariant=True)
 
 
-class SpeechToText(Protocol[T_out]):
-    """Transcribes a clip. ``previous``: the words that its beginning is known to hold, joined by spaces."""
+@dataclass(frozen=True)
+class Before(Generic[T]):
+    """The request before of the same tail: what came of it, and how many samples have been cut off its front since."""
 
-    def transcribe(self, samples: Samples, previous: str = "") -> T_out:
-        """What the clip says; ValueError for audio that cannot be transcribed."""
+    transcription: T
+    n_cut: int
+
+
+class SpeechToText(Protocol[T]):
+    """Transcribes clips. ``delay_s``: how long after a word it is written, unless the clip is over."""
+
+    delay_s: float
+
+    def transcribe(
+        self, samples: Samples, previous: str = "", before: Before[T] | None = None, is_over: bool = False
+    ) -> T:
+        """What the clip says; ValueError for audio that cannot be transcribed.
+
+        ``previous``: the words that its beginning is known to hold, joined by spaces; ``before``: where they are from.
+        ``is_over``: nobody speaks any more at the end of it.
+        """
 
 
 class WordTimes(Protocol[T_in]):
@@ -51,6 +68,32 @@ class WordTimes(Protocol[T_in]):
 
     def align(self, samples: Samples, transcription: T_in, start_s: float = 0.0) -> tuple[SourceWord, ...]:
         """The words with absolute times; the clip begins at ``start_s``."""
+
+
+class _Models(Generic[T]):
+    """What transcribes and what times, on one stream's tail."""
+
+    def __init__(self, speech_to_text: SpeechToText[T], word_times: WordTimes[T]) -> None:
+        self._speech_to_text = speech_to_text
+        self._word_times = word_times
+        self.delay_s = speech_to_text.delay_s
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream."""
+        self._last: tuple[T, int] | None = None
+
+    def transcribe(self, samples: Samples, start: int, previous: str, is_over: bool) -> tuple[T, Sequence[str]]:
+        """What the tail that begins at sample ``start`` of the stream says, and its words."""
+        before = Before(self._last[0], start - self._last[1]) if self._last is not None else None
+        transcription = self._speech_to_text.transcribe(samples, previous, before, is_over)
+        self._last = transcription, start
+        return transcription, self._word_times.texts(transcription)
+
+    def align(self, samples: Samples, transcription: T, start_s: float) -> tuple[SourceWord, ...]:
+        """The same with times."""
+        with stage("align"):
+            return self._word_times.align(samples, transcription, start_s)
 
 
 class StreamingRecognizer:
@@ -65,16 +108,9 @@ class StreamingRecognizer:
         max_live_s: float = 28.0,
         hypotheses_to_agree: int = 2,
     ) -> None:
-        def recognise(samples: Samples, previous: str, start_s: float) -> tuple[SourceWord, ...]:
-            transcription = speech_to_text.transcribe(samples, previous)
-            if self.on_words is not None and self._is_whole_push:
-                self.on_words(self._stabilizer.expect(word_times.texts(transcription), self._now_s))
-            with stage("align"):
-                return word_times.align(samples, transcription, start_s)
-
         self.on_words: Callable[[Hypothesis], None] | None = None
         self._is_whole_push = False
-        self._recognise = recognise
+        self._models: _Models[Any] = _Models(speech_to_text, word_times)
         self._detector = detector
         self._max_live_s = max_live_s
         self._slice_s = min(MAX_SLICE_S, max_live_s / 4)
@@ -84,12 +120,14 @@ class StreamingRecognizer:
 
     def reset(self) -> None:
         """Forget the stream; time starts again at 0. Idempotent."""
+        self._models.reset()
         self._detector.reset()
         self._stabilizer.reset()
         self._audio = np.zeros(0, np.float32)
         self._start = 0
         self._heard = 0
         self._decoded_s = 0.0
+        self._was_over = False
         self._live: tuple[SourceWord, ...] = ()
         self.tail_s = 0.0
         self.n_decoded = 0
@@ -112,8 +150,9 @@ class StreamingRecognizer:
         """End of the stream: everything still live is committed."""
         committed: list[tuple[SourceWord, ...]] = []
         self._is_whole_push = False
-        if self._speaks() and self._detector.last_s > self._decoded_s:
-            committed += self._decode().committed
+        is_unwritten = self._models.delay_s > 0 and not self._was_over
+        if self._speaks() and (self._detector.last_s > self._decoded_s or is_unwritten):
+            committed += self._decode(is_over=True).committed
         committed += self._stabilizer.finish(self._now_s).committed
         self._live = ()
         self._cut(self._heard)
@@ -141,7 +180,7 @@ class StreamingRecognizer:
         if not self._speaks():
             return self._wait()
         if self._decoded_s - self._detector.last_s < min(SETTLE_S, silent_s):
-            return self._decode()
+            return self._decode(is_over=silent_s >= SETTLE_S)
         if silent_s >= MAX_PAUSE_S:
             return self._commit_all()
         # Nobody has spoken since the last hypothesis: it stands, and has survived once more.
@@ -161,15 +200,19 @@ class StreamingRecognizer:
         self._cut(self._heard - round(LEAD_S * SAMPLE_RATE_HZ))
         return hypothesis
 
-    def _decode(self) -> Hypothesis:
+    def _decode(self, is_over: bool) -> Hypothesis:
         first_s = self._detector.first_s(self._start_s)
         if first_s is not None and not self._live:
             self._cut(round((first_s - LEAD_S) * SAMPLE_RATE_HZ))
         self.tail_s = len(self._audio) / SAMPLE_RATE_HZ
         self.n_decoded += 1
         previous = " ".join(word.text for word in self._live)
-        words = self._recognise(self._audio, previous, self._start_s)
+        transcription, texts = self._models.transcribe(self._audio, self._start, previous, is_over)
+        if self.on_words is not None and self._is_whole_push:
+            self.on_words(self._stabilizer.expect(texts, self._now_s))
+        words = self._models.align(self._audio, transcription, self._start_s)
         self._decoded_s = self._now_s
+        self._was_over = is_over
         return self._adopt(words)
 
     def _adopt(self, words: tuple[SourceWord, ...]) -> Hypothesis:

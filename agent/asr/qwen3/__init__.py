@@ -21,7 +21,7 @@ from agent.config import AgentConfig, AsrConfig
 from agent.errors import UserError
 from agent.requirements import has_vllm
 
-__all__ = ["build_qwen3"]
+__all__ = ["build_aligner", "build_qwen3"]
 
 _loaded: dict[tuple[AsrConfig, str], tuple[Transcriber, Aligner]] = {}
 _lock = threading.Lock()
@@ -52,25 +52,42 @@ def _load(asr: AsrConfig, language: str) -> tuple[Transcriber, Aligner]:
             "or use asr.qwen3.engine=hf."
         )
     recogniser = open_checkpoint(asr.model, ours.revision, "recogniser", native_only)
-    aligner = open_checkpoint(ours.aligner, ours.aligner_revision, "aligner", native_only)
-    generator, classifier = _engines(asr, recogniser, aligner)
+    times = build_aligner(asr)
+    generator = _generator(asr, recogniser)
     transcriber = Transcriber(generator, recogniser, language, ours.context, rollback_tokens=ours.rollback_tokens)
-    times = Aligner(classifier, aligner)
     # Run once, so that the first chunk costs what others do.
-    silence = np.zeros(SAMPLE_RATE_HZ, np.float32)
-    transcriber.transcribe(silence)
-    times.align(silence, Transcription(split_words("two words"), (None, None), "two words"))
+    transcriber.transcribe(np.zeros(SAMPLE_RATE_HZ, np.float32))
     return transcriber, times
 
 
-def _engines(asr: AsrConfig, recogniser: Checkpoint, aligner: Checkpoint) -> tuple[Generator, Classifier]:
+def build_aligner(asr: AsrConfig) -> Aligner:
+    """What gives word times, for recognisers that tell none. It has been run once."""
+    ours = asr.qwen3
+    checkpoint = open_checkpoint(ours.aligner, ours.aligner_revision, "aligner", ours.engine == "hf")
+    aligner = Aligner(_classifier(asr, checkpoint), checkpoint)
+    silence = np.zeros(SAMPLE_RATE_HZ, np.float32)
+    aligner.align(silence, Transcription(split_words("two words"), (None, None), "two words"))
+    return aligner
+
+
+def _generator(asr: AsrConfig, recogniser: Checkpoint) -> Generator:
     ours = asr.qwen3
     if ours.engine == "hf":
-        from agent.asr.qwen3.hf import HFClassifier, HFGenerator
+        from agent.asr.qwen3.hf import HFGenerator
 
-        return HFGenerator(recogniser, ours.timeout_s), HFClassifier(aligner)
-    from agent.asr.qwen3.vllm import Room, VllmClassifier, VllmGenerator
+        return HFGenerator(recogniser, ours.timeout_s)
+    from agent.asr.qwen3.vllm import Room, VllmGenerator
 
-    room = Room(asr.max_live_s, ours.gpu_share, ours.cache_gib, ours.timeout_s)
-    aligner_room = Room(asr.max_live_s, ours.aligner_gpu_share, ours.aligner_cache_gib, ours.timeout_s)
-    return VllmGenerator(recogniser, room), VllmClassifier(aligner, aligner_room)
+    return VllmGenerator(recogniser, Room(asr.max_live_s, ours.gpu_share, ours.cache_gib, ours.timeout_s))
+
+
+def _classifier(asr: AsrConfig, aligner: Checkpoint) -> Classifier:
+    ours = asr.qwen3
+    if ours.engine == "hf":
+        from agent.asr.qwen3.hf import HFClassifier
+
+        return HFClassifier(aligner)
+    from agent.asr.qwen3.vllm import Room, VllmClassifier
+
+    room = Room(asr.max_live_s, ours.aligner_gpu_share, ours.aligner_cache_gib, ours.timeout_s)
+    return VllmClassifier(aligner, room)

@@ -74,11 +74,16 @@ class Transcriber:
         self._reuse_windows = reuse_windows
         self._rollback_tokens = rollback_tokens
 
-    def transcribe(self, samples: Samples, previous: str = "") -> Transcription:
+    delay_s = 0.0
+
+    def transcribe(
+        self, samples: Samples, previous: str = "", before: object = None, is_over: bool = False
+    ) -> Transcription:
         """What ``samples`` (float32 mono 16 kHz, at most 300 s) say.
 
         ``previous``: what the same audio said when less of it was there; where the transcriber rolls back, all but the
-        last tokens of it are taken as given. ValueError for audio that is not finite and 1-D.
+        last tokens of it are taken as given. The rest makes no difference. ValueError for audio that is not finite and
+        1-D.
         """
         audio = prepare(samples, self._reuse_windows)
         prefix = self._kept(previous)

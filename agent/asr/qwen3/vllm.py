@@ -6,35 +6,28 @@ was made of them. vLLM is imported when the first request comes.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from agent.asr.qwen3.audio import FRAMES_PER_S, WINDOW_FRAMES, AudioInput
 from agent.asr.qwen3.checkpoint import Checkpoint
 from agent.asr.qwen3.engine import Generated
-from agent.engine.machine import common_arguments, cpu_environment
-from agent.engine.thread import EngineError, EngineThread
+from agent.asr.speech_engine import CPU_CACHE_GIB, MAX_NUM_SEQS, SpeechEngine
+from agent.engine.machine import common_arguments
 from agent.errors import UserError
 
 MAX_CONTEXT_TOKENS = 1024
 """Room for the words to expect and the turns around them."""
 TOKENS_PER_S = 128
 """Room for a second: 13 tokens of audio, at most 12 of text, each of them perhaps a unit with two time markers."""
-MAX_NUM_SEQS = 16
-"""Requests that are worked on at once; more of them wait."""
-CPU_CACHE_GIB = 0.5
 END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 ALIGNER_CLASS = "Qwen3ASRForcedAlignerForTokenClassification"
 
 INSTEAD = "asr.qwen3.engine=hf"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -75,46 +68,24 @@ def engine_arguments(checkpoint: Checkpoint, room: Room) -> dict[str, Any]:
     return arguments | layout | {"runner": "pooling", "pooler_config": pooling}
 
 
-class _Engine:
-    """One model's engine."""
+def _engine(checkpoint: Checkpoint, room: Room) -> SpeechEngine:
+    return SpeechEngine(checkpoint.kind, engine_arguments(checkpoint, room), room.timeout_s, INSTEAD)
 
-    def __init__(self, checkpoint: Checkpoint, room: Room) -> None:
-        self.checkpoint = checkpoint
-        self.room = room
-        self._numbers = itertools.count()
-        environment = {} if torch.cuda.is_available() else cpu_environment()
-        arguments, name = engine_arguments(checkpoint, room), f"vLLM engine of the {checkpoint.kind}"
-        self.thread = EngineThread(arguments, environment, None, name, INSTEAD, room.timeout_s)
 
-    def run(self, job: Callable[[Any, str], Awaitable[T]]) -> T:
-        """The result of ``job(engine, request id)``. EngineError when it cannot start, or died or hung twice."""
-        future = self.thread.run(lambda engine: job(engine, f"{self.checkpoint.kind}-{next(self._numbers)}"))
-        try:
-            return future.result()
-        except CancelledError:
-            raise EngineError(str(self.thread.failure or f"The {self.thread.name} was closed.")) from None
-        except BaseException:
-            future.cancel()
-            raise
-
-    def check(self, n_tokens: int) -> None:
-        """UserError when a request of so many tokens does not fit."""
-        if n_tokens > self.room.max_tokens:
-            raise UserError(
-                f"A request of {n_tokens} tokens does not fit the {self.room.max_tokens} of the {self.thread.name}; "
-                "give fewer words in asr.qwen3.context."
-            )
-
-    def close(self) -> None:
-        """End the engine. Done at exit, too."""
-        self.thread.close()
+def _check_fits(engine: SpeechEngine, n_tokens: int) -> None:
+    """UserError when a request of so many tokens does not fit."""
+    if n_tokens > engine.max_tokens:
+        raise UserError(
+            f"A request of {n_tokens} tokens does not fit the {engine.max_tokens} of the {engine.thread.name}; "
+            "give fewer words in asr.qwen3.context."
+        )
 
 
 class VllmGenerator:
     """A `Generator`."""
 
     def __init__(self, checkpoint: Checkpoint, room: Room) -> None:
-        self.engine = _Engine(checkpoint, room)
+        self.engine = _engine(checkpoint, room)
         self._end_ids = frozenset(checkpoint.tokenizer.convert_tokens_to_ids(token) for token in END_TOKENS)
         self.n_prompt_tokens = self.n_cached_tokens = 0
         """Prompt tokens of all requests so far, and those among them that the prefix cache held."""
@@ -122,7 +93,7 @@ class VllmGenerator:
     def generate(self, ids: Sequence[int], audio: AudioInput, max_new_tokens: int) -> Generated:
         """Greedy continuation of ``ids``."""
         n_prompt = len(ids) - len(audio.pieces) + sum(audio.n_tokens)
-        self.engine.check(n_prompt + max_new_tokens)
+        _check_fits(self.engine, n_prompt + max_new_tokens)
         output = self.engine.run(lambda engine, key: self._generate(engine, key, ids, audio, max_new_tokens))
         self.n_prompt_tokens += len(output.prompt_token_ids)
         self.n_cached_tokens += output.num_cached_tokens or 0
@@ -154,11 +125,11 @@ class VllmClassifier:
     """A `Classifier`."""
 
     def __init__(self, checkpoint: Checkpoint, room: Room) -> None:
-        self.engine = _Engine(checkpoint, room)
+        self.engine = _engine(checkpoint, room)
 
     def classify(self, ids: Sequence[int], audio: AudioInput) -> list[int]:
         """The likeliest class at each time marker of ``ids``."""
-        self.engine.check(len(ids) - len(audio.pieces) + sum(audio.n_tokens))
+        _check_fits(self.engine, len(ids) - len(audio.pieces) + sum(audio.n_tokens))
         logits = self.engine.run(lambda engine, key: self._classify(engine, key, ids, audio))
         return [int(number) for number in logits.argmax(-1)]
 
