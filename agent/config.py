@@ -25,7 +25,8 @@ TARGET_LANGUAGES = ("de", "it", "zh")
 
 @dataclass(frozen=True)
 class Qwen3Config:
-    """The ``qwen3`` recogniser: Qwen3-ASR (``asr.model``) with its forced aligner."""
+    """The ``qwen3`` recogniser: Qwen3-ASR (``asr.model``) with its forced aligner. For ``voxtral`` too, where not said
+    otherwise."""
 
     aligner: str = "Qwen/Qwen3-ForcedAligner-0.6B-hf"
     """Folder or hub id of the model that gives word times."""
@@ -33,7 +34,8 @@ class Qwen3Config:
     """Of the recogniser on the hub."""
     aligner_revision: str = ""
     engine: Literal["hf", "vllm"] = "hf"
-    """Transformers, one request at a time, or vLLM, which batches the requests of all streams."""
+    """Transformers, one request at a time, or vLLM, which batches the requests of all streams. voxtral: only what the
+    aligner runs on."""
     gpu_share: float = 0.2
     """vllm: share of the GPU's memory for the recogniser; all engines' shares together are less than 1."""
     aligner_gpu_share: float = 0.1
@@ -41,27 +43,36 @@ class Qwen3Config:
     """vllm: size of the recogniser's KV cache; 0: what gpu_share leaves, on a CPU 0.5 GiB."""
     aligner_cache_gib: float = 0.0
     context: str = ""
-    """Words to expect, e.g. names and terms of the talk."""
+    """qwen3: words to expect, e.g. names and terms of the talk."""
     rollback_tokens: int = 0
-    """Take the last transcript of the tail as given but for so many tokens; 0: transcribe the tail afresh."""
+    """qwen3: take the last transcript of the tail as given but for so many tokens; 0: transcribe the tail afresh."""
     timeout_s: float = 60.0
     """A request that takes longer has failed: hf cuts it off, vllm starts its engine again, once."""
+
+
+@dataclass(frozen=True)
+class VoxtralConfig:
+    """The ``voxtral`` recogniser: Voxtral Realtime (``asr.model``) on vLLM."""
+
+    delay_ms: int = 480
+    """How long after it was heard a word is written: a multiple of 80 up to 1200, or 2400."""
 
 
 @dataclass(frozen=True)
 class AsrConfig:
     """Speech recognition."""
 
-    engine: Literal["sphinx", "replay", "qwen3"] = "sphinx"
+    engine: Literal["sphinx", "replay", "qwen3", "voxtral"] = "sphinx"
     model: str = "demo/asr"
-    """Folder (qwen3: or hub id) of the recogniser's model; for ``replay`` a recording (see ``record_asr``)."""
+    """Folder (qwen3, voxtral: or hub id) of the recogniser's model; for ``replay`` a recording (see ``record_asr``)."""
     max_live_s: float = 28.0
     """Upper bound of the live tail: when no sentence ends, it is cut at the best pause."""
     sentence_pause_s: float = 0.45
     """A silence of this length ends a sentence (recognisers that give no punctuation)."""
     hypotheses_to_agree: int = 2
-    """So many successive hypotheses must share a sentence before it is committed (qwen3)."""
+    """So many successive hypotheses must share a sentence before it is committed (qwen3, voxtral)."""
     qwen3: Qwen3Config = field(default_factory=Qwen3Config)
+    voxtral: VoxtralConfig = field(default_factory=VoxtralConfig)
 
 
 @dataclass(frozen=True)
@@ -304,6 +315,11 @@ def validate(config: AgentConfig) -> AgentConfig:
             raise UserError(f"Key '{name}' must be at least {low}, not {value}.")
     if config.mt.vllm.gpu_memory_utilization > 1:
         raise UserError("Key 'mt.vllm.gpu_memory_utilization' is a share of the GPU's memory: at most 1.")
+    delay_ms = config.asr.voxtral.delay_ms
+    if delay_ms not in (*range(80, 1201, 80), 2400):
+        raise UserError(
+            f"Key 'asr.voxtral.delay_ms' must be a multiple of 80 from 80 to 1200, or 2400, not {delay_ms}."
+        )
     if config.asr.max_live_s > 300:
         raise UserError(f"Key 'asr.max_live_s' must be at most 300, not {config.asr.max_live_s}.")
     if config.policy.median_width % 2 == 0:
@@ -316,8 +332,9 @@ def gpu_shares(config: AgentConfig) -> dict[str, tuple[float, float]]:
     the weights instead of the share (0: none given)."""
     shares = {}
     ours, vllm = config.asr.qwen3, config.mt.vllm
-    if config.asr.engine == "qwen3" and ours.engine == "vllm":
+    if config.asr.engine == "voxtral" or (config.asr.engine == "qwen3" and ours.engine == "vllm"):
         shares["asr.model"] = (ours.gpu_share, ours.cache_gib)
+    if config.asr.engine in ("qwen3", "voxtral") and ours.engine == "vllm":
         shares["asr.qwen3.aligner"] = (ours.aligner_gpu_share, ours.aligner_cache_gib)
     if config.mt.engine == "vllm":
         shares["mt.model"] = (vllm.gpu_memory_utilization, vllm.kv_cache_gib)

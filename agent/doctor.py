@@ -121,7 +121,8 @@ def _vllm(config: AgentConfig) -> tuple[State, str]:
         if needed:
             require_vllm()
         if gpu_shares(config):
-            return "FAIL", "not installed; asr.qwen3.engine=vllm needs it (make vllm)"
+            wanted = "asr.engine=voxtral" if config.asr.engine == "voxtral" else "asr.qwen3.engine=vllm"
+            return "FAIL", f"not installed; {wanted} needs it (make vllm)"
         return "note", f"not installed; mt.engine=vllm needs it ({verified})"
     if version in VERIFIED:
         return "ok", f"{version}, {verified}; mt.engine={config.mt.engine}"

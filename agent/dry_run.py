@@ -70,11 +70,17 @@ def _models(config: AgentConfig) -> list[str]:
     rows = [("key", "model", "engine", "download", "licence", "on this machine")]
     for model in named_models(config):
         known, here = model.published, find(model.model, model.revision)
-        engine: str = config.mt.engine if model.key == "mt.model" else config.asr.engine
-        engine += f" on {config.asr.qwen3.engine}" if engine == "qwen3" else ""
+        engine = config.mt.engine if model.key == "mt.model" else _asr_engine(config, model.key)
         size = f"{known.size_gb:.1f} GB" if known and known.size_gb else ""
         rows.append((model.key, model.label, engine, size, known.licence if known else "", str(here or "no")))
     return _columns(rows)
+
+
+def _asr_engine(config: AgentConfig, key: str) -> str:
+    engine = config.asr.engine
+    if engine == "voxtral" and key == "asr.model":
+        return f"{engine} on vllm"
+    return f"{engine} on {config.asr.qwen3.engine}" if engine in ("qwen3", "voxtral") else engine
 
 
 def _memory(config: AgentConfig, gpu_gb: float) -> list[str]:

@@ -35,6 +35,8 @@ class Published:
     size_gb: float = 0.0
     licence: str = "see the model card"
     access: str = "open"
+    unused: tuple[str, ...] = ()
+    """Files that are not downloaded: the weights again, in a layout that is not read here."""
 
 
 CATALOGUE = (
@@ -55,6 +57,14 @@ CATALOGUE = (
         "word times, layout for Transformers",
         0.0,
         "Apache-2.0",
+    ),
+    Published(
+        "mistralai/Voxtral-Mini-4B-Realtime-2602",
+        "2769294da9567371363522aac9bbcfdd19447add",
+        "recogniser, layout for vLLM",
+        8.86,
+        "Apache-2.0",
+        unused=("model*.safetensors*",),
     ),
     Published(
         "google/gemma-4-E4B-it",
@@ -97,7 +107,7 @@ def named_models(config: AgentConfig) -> list[Named]:
     """The models of a configuration, in the order in which a chunk meets them. Recordings are no models."""
     asr, mt = config.asr, config.mt
     found = [] if asr.engine == "replay" else [Named("asr.model", asr.model)]
-    if asr.engine == "qwen3":
+    if asr.engine in ("qwen3", "voxtral"):
         aligner = Named("asr.qwen3.aligner", asr.qwen3.aligner, asr.qwen3.aligner_revision)
         found = [Named("asr.model", asr.model, asr.qwen3.revision), aligner]
     return [*found, Named("mt.model", mt.model, mt.revision)]
@@ -122,6 +132,8 @@ def find(model: str, revision: str = "") -> Path | None:
 
 def missing_files(folder: Path) -> list[str]:
     """Weight files that a model folder should hold and does not. A folder of another kind of model lacks none."""
+    if (folder / "params.json").is_file():  # Mistral's layout; that of Transformers may lie beside it
+        return [name for name in ("tekken.json", "consolidated*.safetensors") if not any(folder.glob(name))]
     if not (folder / "config.json").is_file():
         return [] if any(folder.glob("*")) and not list(folder.glob("*.safetensors*")) else ["config.json"]
     index = folder / "model.safetensors.index.json"
@@ -143,6 +155,7 @@ def download(model: str, revision: str = "", to: Path | None = None) -> Path:
 
     target = to / model.rpartition("/")[2] if to is not None else None
     _check_space(model, target or hub_cache())
+    known = Named("", model).published
     advice = f"fetch it elsewhere with: alignatt models download {model} --to DIR, and copy DIR here."
     try:
         path = snapshot_download(
@@ -150,7 +163,7 @@ def download(model: str, revision: str = "", to: Path | None = None) -> Path:
             revision=revision or None,
             local_dir=target,
             cache_dir=hub_cache(),
-            ignore_patterns=list(IGNORED_FILES),
+            ignore_patterns=[*IGNORED_FILES, *(known.unused if known else ())],
             endpoint=os.environ.get("HF_ENDPOINT"),
         )
     except errors.GatedRepoError as error:

@@ -43,6 +43,10 @@ def _engine(config: AgentConfig) -> Recognizer:
         from agent.asr.qwen3 import build_qwen3  # only here: imports torch
 
         return build_qwen3(config)
+    if config.asr.engine == "voxtral":
+        from agent.asr.voxtral import build_voxtral  # only here: imports torch
+
+        return build_voxtral(config)
     from agent.asr.sphinx import SphinxRecognizer  # only here: pocketsphinx is not needed for a replay
 
     return SphinxRecognizer(config.asr.model, config.asr.sentence_pause_s, config.asr.max_live_s)
