@@ -150,8 +150,7 @@ class StreamingRecognizer:
         """End of the stream: everything still live is committed."""
         committed: list[tuple[SourceWord, ...]] = []
         self._is_whole_push = False
-        is_unwritten = self._models.delay_s > 0 and not self._was_over
-        if self._speaks() and (self._detector.last_s > self._decoded_s or is_unwritten):
+        if self._speaks() and (self._detector.last_s > self._decoded_s or self._is_late):
             committed += self._decode(is_over=True).committed
         committed += self._stabilizer.finish(self._now_s).committed
         self._live = ()
@@ -165,6 +164,11 @@ class StreamingRecognizer:
     @property
     def _start_s(self) -> float:
         return self._start / SAMPLE_RATE_HZ
+
+    @property
+    def _is_late(self) -> bool:
+        """Whether more may have been spoken than is written."""
+        return self._models.delay_s > 0 and not self._was_over
 
     def _speaks(self) -> bool:
         """Whether there is anything to transcribe after the last committed word."""
@@ -217,11 +221,12 @@ class StreamingRecognizer:
 
     def _adopt(self, words: tuple[SourceWord, ...]) -> Hypothesis:
         """``words`` are the present hypothesis of the whole tail."""
-        hypothesis = self._stabilizer.update(words, self._now_s)
+        hypothesis = self._stabilizer.update(words, self._now_s, is_late=self._is_late)
         self._live = hypothesis.live
         if hypothesis.committed:
             end_s = self._stabilizer.committed_until_s
-            gap_s = self._live[0].start_s - end_s if self._live else self._now_s - end_s
+            silent_s = 0.0 if self._is_late else self._now_s - end_s
+            gap_s = self._live[0].start_s - end_s if self._live else silent_s
             self._cut(round((end_s + min(gap_s / 2, _GAP_S)) * SAMPLE_RATE_HZ))
         self._make_room()
         return hypothesis
