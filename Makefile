@@ -119,7 +119,7 @@ report: $(STAMP) ## one HTML page about all evaluated runs, with a replay of eve
 	@[ -n "$(strip $(REPORTED))" ] || { echo "Nothing has been evaluated in $(OUT): make demo, or make eval-…, first." >&2; exit 2; }
 	@$(BIN)/alignatt report $(REPORTED) -o $(OUT)/report.html
 
-bench: $(STAMP) ## what attention rows and drafts cost: tables and figures into docs/benchmarks (PARTS="…" for some)
+bench: $(STAMP) ## what attention rows, drafts and recognition cost: tables and figures into docs/benchmarks (PARTS="…" for some)
 	$(BIN)/python -m eval.bench $(PARTS)
 
 bench-gpu: $(STAMP) $(VLLM_STAMP) ## vLLM's part of bench on a GPU, also at Gemma-4 E4B's shape and with CUDA graphs

@@ -15,6 +15,8 @@ PARTS = {
     "fewer-tokens": "eval.bench.fewer_tokens",
     "vllm-capture": "eval.bench.vllm_capture",
     "vllm-sessions": "eval.bench.vllm_sessions",
+    "asr-windows": "eval.bench.asr_windows",
+    "asr-rollback": "eval.bench.asr_rollback",
 }
 """Name and module of each part, in the order of the page. A part is imported only when it is run."""
 GPU_PARTS = ("vllm-capture", "vllm-sessions")

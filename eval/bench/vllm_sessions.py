@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import multiprocessing
 import time
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from agent.capture import merge, sampling_args
 from agent.engine.thread import end
 from eval.bench.parts import Options
 from eval.bench.result import Cell, Result
-from eval.bench.vllm_engine import EngineSetup, engine_modes, environment, require_vllm
+from eval.bench.vllm_engine import EngineSetup, cpu_s, engine_modes, environment, require_vllm
 from eval.bench.vllm_shapes import Shape, prompts, shape, shape_names
 
 AT_ONCE = (1, 2, 4, 8, 16)
@@ -134,14 +133,6 @@ async def _run(engine: Any, setup: EngineSetup, at_once: int, tag: str) -> Run:
         return text
 
     await engine.reset_prefix_cache()
-    wall, cpu = time.perf_counter(), _cpu_s()
+    wall, cpu = time.perf_counter(), cpu_s()
     texts = await asyncio.gather(*(stream(number) for number in range(N_STREAMS)))
-    return Run(time.perf_counter() - wall, _cpu_s() - cpu, tuple(texts))
-
-
-def _cpu_s() -> float:
-    """Processor time of this process and the engine's, so far."""
-    psutil: Any = importlib.import_module("psutil")  # a requirement of vLLM's, not of ours
-    this = psutil.Process()
-    times = [process.cpu_times() for process in (this, *this.children(recursive=True))]
-    return float(sum(t.user + t.system for t in times))
+    return Run(time.perf_counter() - wall, cpu_s() - cpu, tuple(texts))
