@@ -124,6 +124,11 @@ def test_the_recogniser_keeps_the_contract(results: Any) -> None:
 
 
 @pytest.mark.slow
+def test_a_lost_engine_loses_no_text(results: Any) -> None:
+    assert results["killed"] == [True, True, 2]
+
+
+@pytest.mark.slow
 def test_a_talk_is_translated(results: Any, folder: Path) -> None:
     assert results["talk"] == 0
     assert results["n_engines"] == 1  # the talk uses the one that runs already

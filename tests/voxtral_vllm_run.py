@@ -138,6 +138,18 @@ def stream(config: AgentConfig) -> dict[str, Any]:
     return results
 
 
+def killed(transcriber: Transcriber) -> list[Any]:
+    """Whether a tail goes on as if nothing had been when its engine has been killed, and how often that started."""
+    clip = chirp(4.0)
+    whole = transcriber.transcribe(clip)
+    first = transcriber.transcribe(clip[: 3 * SAMPLE_RATE_HZ])
+    for process in multiprocessing.active_children():
+        process.kill()
+    rest = transcriber.transcribe(clip, " ".join(word.text for word in first.words), Before(first, 0))
+    same = (rest.words, rest.written.ids) == (whole.words, whole.written.ids)
+    return [same, len(rest.written.ids) > len(first.written.ids), transcriber._generator.engine.thread.n_starts]
+
+
 def talk(folder: Path, asr: AsrConfig) -> int:
     """Six seconds through the command line; the exit code."""
     samples, rate = soundfile.read(DEMO_TALK, dtype="float32", stop=6 * SAMPLE_RATE_HZ)
@@ -158,6 +170,7 @@ def main(folder: Path) -> dict[str, Any]:
     build_recognizer(config)
     ((transcriber, _),) = voxtral._loaded.values()
     results = {"asr": text_results(folder / "voxtral", transcriber), "stream": stream(config)}
+    results["killed"] = killed(transcriber)
     results["talk"] = talk(folder, asr)
     results["n_engines"] = len(multiprocessing.active_children())
     results["delay_s"] = transcriber.delay_s
