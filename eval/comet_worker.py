@@ -24,14 +24,13 @@ BATCH_SIZE = 8
 
 def judge(checkpoint: Path, samples: list[dict[str, str]]) -> dict[str, Any]:
     """Scores of the samples by the model of a checkpoint, on the GPU if there is one."""
+    began = time.monotonic()
     torch, comet = importlib.import_module("torch"), importlib.import_module("comet")
     warnings.filterwarnings("ignore")
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     cuda = torch.cuda.is_available()
-    began = time.monotonic()
     model = comet.load_from_checkpoint(str(checkpoint), local_files_only=True)
-    loaded = time.monotonic()
     found = model.predict(
         samples,
         batch_size=BATCH_SIZE,
@@ -42,7 +41,6 @@ def judge(checkpoint: Path, samples: list[dict[str, str]]) -> dict[str, Any]:
     return {
         "scores": [float(score) for score in found.scores],
         "device": torch.cuda.get_device_name() if cuda else "cpu",
-        "load_s": round(loaded - began, 1),
         "seconds": round(time.monotonic() - began, 1),
         "peak_mib": round(
             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 2**20)

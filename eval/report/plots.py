@@ -35,7 +35,7 @@ PARTS = {
     "align_s": ("aligner", "#8fc93a"),
     "prefill_s": ("prefill", "#d64550"),
     "decode_s": ("decoding", "#a855c7"),
-    "rest_s": ("rows, policy, text", "#3b4252"),
+    "rest_s": ("rows, policy, text", "#9c6b3f"),
 }
 
 
