@@ -105,7 +105,8 @@ def run(inputs: Inputs, *, latency: bool = True) -> tuple[dict[str, float], list
 
 
 def take(scores: Mapping[str, float], keys: Iterable[str], messages: Sequence[str] = ()) -> dict[str, float]:
-    """The figures of these keys; RuntimeError when one is missing, not a number, or a metric failed inside OmniSTEval.
+    """The figures of these keys; RuntimeError when one is missing or a metric failed inside OmniSTEval, UserError when
+    one is not a number.
 
     OmniSTEval turns an exception of BLEU or chrF into 0.0 and drops latency rows; only its log messages tell.
     """
@@ -118,7 +119,7 @@ def take(scores: Mapping[str, float], keys: Iterable[str], messages: Sequence[st
         raise RuntimeError(f"OmniSTEval gave no {', '.join(missing)}{hint}; it gave {', '.join(scores)}.")
     broken = [key for key in keys if not math.isfinite(scores[key])]
     if broken:
-        raise RuntimeError(
+        raise UserError(
             f"OmniSTEval's {', '.join(broken)} is not a number: was everything emitted after the end of the recordings?"
         )
     return {key: float(scores[key]) for key in keys}

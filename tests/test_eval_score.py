@@ -250,7 +250,7 @@ def test_wrong_unit_is_refused(tmp_path: Path, references: Path) -> None:
 
 def test_everything_after_the_end_is_not_a_latency(tmp_path: Path, references: Path) -> None:
     run = write_run(tmp_path / "run", {"one": [(7.0, 0.1, ["Das"])], "two": [(4.0, 0.1, ["Der"])]})
-    with pytest.raises(RuntimeError, match="long_yaal, ca_long_yaal is not a number"):
+    with pytest.raises(UserError, match="long_yaal, ca_long_yaal is not a number"):
         score(run, Options(references=references))
 
 
@@ -263,7 +263,7 @@ def test_everything_after_the_end_is_not_a_latency(tmp_path: Path, references: P
     ],
 )
 def test_missing_metric(scores: dict[str, float], messages: list[str], pattern: str) -> None:
-    with pytest.raises(RuntimeError, match=pattern):
+    with pytest.raises((RuntimeError, UserError), match=pattern):
         omnisteval_run.take(scores, ["bleu", "chrf"], messages)
 
 
