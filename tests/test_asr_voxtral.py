@@ -243,8 +243,12 @@ def test_odd_audio(checkpoint: Checkpoint) -> None:
 
 def test_loops_are_cut(checkpoint: Checkpoint) -> None:
     written = script(checkpoint, "3", *[" it"] * 30, "1")
-    heard = Transcriber(Scripted(checkpoint, written), checkpoint).transcribe(chirp(5.0), is_over=True)
-    assert heard.text == "it"
+    written += script(checkpoint, " works", "1")
+    transcriber = Transcriber(Scripted(checkpoint, written), checkpoint)
+    heard = transcriber.transcribe(chirp(5.0))
+    assert heard.text == "it works"
+    rest = transcriber.transcribe(chirp(5.0), "works", Before(heard, 0))
+    assert rest.text == "works"  # nor does what was cut come back when its first round has been committed
 
 
 def test_other_checkpoints_are_refused_in_one_line(folder: Path, tmp_path: Path) -> None:

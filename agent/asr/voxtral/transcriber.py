@@ -38,13 +38,13 @@ class Generator(Protocol):
 class Heard(Transcription):
     """A transcription, and what the next request goes on from.
 
-    ``written``: the tokens for audio that was there, silence before it and padding after it left out; ``spans``: where
-    each of ``sounded``, the words as they are compared, begins and ends in them, then where the rest begins; ``lead``:
-    samples of silence before the clip that keep it on the grid of tokens.
+    ``written``: the tokens for audio that was there, silence before it and padding after it left out; ``starts``: where
+    each of ``sounded``, the words as they are compared, begins in them, then where the rest begins; ``lead``: samples
+    of silence before the clip that keep it on the grid of tokens.
     """
 
     written: Generated = NOTHING
-    spans: tuple[tuple[int, int], ...] = ((0, 0),)
+    starts: tuple[int, ...] = (0,)
     sounded: tuple[str, ...] = ()
     lead: int = 0
 
@@ -65,8 +65,8 @@ class Transcriber:
     def __init__(self, generator: Generator, checkpoint: Checkpoint) -> None:
         self._generator = generator
         self._checkpoint = checkpoint
-        n_silent = len(checkpoint.prompt) - checkpoint.n_left_pad
-        self.delay_s = n_silent * TOKEN_SAMPLES / SAMPLE_RATE_HZ
+        n_late = len(checkpoint.prompt) - checkpoint.n_left_pad
+        self.delay_s = n_late * TOKEN_SAMPLES / SAMPLE_RATE_HZ
 
     def transcribe(
         self, samples: Samples, previous: str = "", before: Before[Heard] | None = None, is_over: bool = False
@@ -105,13 +105,17 @@ class Transcriber:
         live = [word for word in map(normalize, previous.split()) if word]
         n_gone = len(heard.sounded) - len(live)
         n_cut, lead = divmod(heard.lead + before.n_cut, TOKEN_SAMPLES)
-        ids, log_probs = heard.written.ids, heard.written.log_probs
-        if n_gone < 0 or list(heard.sounded[n_gone:]) != live or n_cut > min(heard.spans[n_gone][0], len(ids)):
+        if n_gone < 0 or list(heard.sounded[n_gone:]) != live:
             return nothing
-        # Nothing has been written where the words were that are gone.
-        blank = max(n_cut, min(heard.spans[n_gone - 1][1], heard.spans[n_gone][0], len(ids)) if n_gone else 0)
+        ids, log_probs = heard.written.ids, heard.written.log_probs
+        first = min(heard.starts[n_gone], len(ids))
+        if n_cut > first:
+            return nothing
+        # Where the words were that are gone, nothing has been written.
+        gone = [index for index in range(first if n_gone else 0) if self._checkpoint.piece(ids[index])]
+        blank = max(n_cut, gone[-1] + 1 if gone else 0)
         blanks = (self._checkpoint.pad_id,) * (blank - n_cut)
-        return Generated((*blanks, *ids[blank:]), ((0.0,) * len(blanks) + log_probs[blank:])), lead
+        return Generated((*blanks, *ids[blank:]), (*(0.0,) * len(blanks), *log_probs[blank:])), lead
 
     def _read(self, written: Generated, n_heard: int, lead: int, is_over: bool) -> Heard:
         chunks = self._chunks(written)
@@ -123,13 +127,13 @@ class Transcriber:
             text = collapse_rounds(chunk.data.decode("utf-8", "ignore"))
             found += [(word, chunk) for word in split_words(text)]
         found = [found[index] for index in loop_free([word.text for word, _ in found])]
-        sounded = [(normalize(word.text), (chunk.first, chunk.end)) for word, chunk in found if normalize(word.text)]
+        sounded = [(normalize(word.text), chunk.first) for word, chunk in found if normalize(word.text)]
         return Heard(
             tuple(word for word, _ in found),
             tuple(chunk.log_prob for _, chunk in found),
             " ".join(word.text for word, _ in found),
             Generated(written.ids[:n_heard], written.log_probs[:n_heard]),
-            (*(span for _, span in sounded), (rest, rest)),
+            (*(start for _, start in sounded), rest),
             tuple(word for word, _ in sounded),
             lead,
         )
