@@ -42,14 +42,14 @@ class RunStatistics:
     counts: Mapping[str, Counts]
 
     @classmethod
-    def of(cls, segments: Sequence[Segment]) -> RunStatistics:
-        """From scored segments."""
+    def of(cls, segments: Sequence[Segment], comet: bool = True) -> RunStatistics:
+        """From scored segments. ``comet``: whether their COMET scores are from the model of the other runs."""
         return cls(
             tuple(segment.talk for segment in segments),
             {
                 "bleu": np.array([segment.bleu for segment in segments], dtype=np.float64),
                 "chrf": np.array([segment.chrf for segment in segments], dtype=np.float64),
-                "comet": _summed([segment.comet for segment in segments]),
+                "comet": _summed([segment.comet if comet else None for segment in segments]),
                 "cu_ms": _summed([segment.cu_ms for segment in segments]),
                 "ca_ms": _summed([segment.ca_ms for segment in segments]),
             },

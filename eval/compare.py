@@ -53,6 +53,11 @@ def run_names(folders: Sequence[Path]) -> list[str]:
     return ["/".join(path.parts[-depth:]) for path in paths]
 
 
+def judges(runs: Sequence[ScoredRun]) -> list[str]:
+    """COMET models that scored any of the runs. Scores of different ones cannot be compared."""
+    return list(dict.fromkeys(str(run.scores["comet"]["model"]) for run in runs if run.scores.get("comet")))
+
+
 def paired_test(
     runs: Sequence[ScoredRun], baseline: Path | None = None, unit: Unit | None = None, n_resamples: int = N_RESAMPLES
 ) -> Comparison:
@@ -72,8 +77,9 @@ def paired_test(
                 f"{run.name} and {base.name} cannot be tested against each other: their signatures differ in "
                 f"{', '.join(unequal)}."
             )
+    comet = len(judges(runs)) == 1
     statistics = {
-        run.name: RunStatistics.of(read_segments(run.folder, run.scores["signature"]))
+        run.name: RunStatistics.of(read_segments(run.folder, run.scores["signature"]), comet)
         for run in sorted(runs, key=lambda run: run is not base)
     }
     return compare_runs(statistics, base.name, unit, n_resamples)
@@ -86,9 +92,8 @@ def show(runs: Sequence[ScoredRun]) -> None:
     offline = {(r.scores["offline"]["bleu"], r.scores["offline"]["chrf"]) for r in runs if r.scores.get("offline")}
     rows += [table.offline_row({"bleu": bleu, "chrf": chrf}) for bleu, chrf in sorted(offline - own)]
     table.show(rows, [run.scores["signature"] for run in runs])
-    judges = dict.fromkeys(str(run.scores["comet"]["model"]) for run in runs if run.scores.get("comet"))
-    if judges:
-        print(f"COMET: {', '.join(judges)}")
+    if judges(runs):
+        print(f"COMET: {', '.join(judges(runs))}")
 
 
 def show_test(comparison: Comparison) -> None:

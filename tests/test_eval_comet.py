@@ -132,6 +132,8 @@ def test_scores_of_segments_are_kept_and_averaged(
     assert [segment.comet for segment in segments] == [1 - 0.25 * number for number in range(len(segments))]
     mean = sum(segment.comet or 0.0 for segment in segments) / len(segments)
     assert tree["comet"]["score"] == pytest.approx(mean)
+    assert alignatt(["compare", str(machine / "run")]) == 0
+    assert "COMET: Unbabel/XCOMET-XL@01234567" in capsys.readouterr().out
     interval = compare_runs({"run": RunStatistics.of(segments)}, "run").scores["run"]["comet"]
     assert interval.value == pytest.approx(mean)
     assert interval.low < mean < interval.high
@@ -163,3 +165,18 @@ def test_the_real_path_on_a_tiny_xcomet(
     again = json.loads((tmp_path / "run" / "scores.json").read_text(encoding="utf-8"))
     assert again["comet"]["score"] == first["comet"]["score"]
     assert again["comet"]["model"].startswith("0" * 40 + "@")
+
+
+def test_scores_of_different_models_are_not_compared(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    install(machine)
+    download(machine, *WHOLE, *(file.replace("XCOMET-XL", "other") for file in WHOLE[:2]))
+    for name, model in (("a", "Unbabel/XCOMET-XL"), ("b", "Unbabel/other")):
+        (machine / name).mkdir()
+        assert scored(machine / name, "--comet-model", model) == 0
+    capsys.readouterr()
+    runs = [str(machine / name / "run") for name in "ab"]
+    assert alignatt(["compare", *runs]) == 0
+    table, test = capsys.readouterr().out.split("Paired bootstrap")
+    assert "COMET: Unbabel/XCOMET-XL@01234567, Unbabel/other@01234567" in table
+    assert "BLEU" in test
+    assert "COMET" not in test

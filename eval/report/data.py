@@ -14,7 +14,7 @@ import numpy as np
 from agent.errors import UserError
 from eval.bootstrap import Comparison, Interval, RunStatistics, compare_runs
 from eval.comet import MODEL as XCOMET_XL
-from eval.compare import SAME, ScoredRun, open_runs
+from eval.compare import SAME, ScoredRun, judges, open_runs
 from eval.log import read_log
 from eval.report.budget import Budget, budget
 from eval.report.plots import COLOURS, MARKERS, Point
@@ -66,7 +66,7 @@ class Group:
     @property
     def comet(self) -> str:
         """Heading of the column of COMET scores, empty when no run has one."""
-        models = {str(run.scores["comet"]["model"]) for run in self.runs if run.scores.get("comet")}
+        models = judges([run.scored for run in self.runs])
         if not models:
             return ""
         return "XCOMET-XL" if all(model.startswith(f"{XCOMET_XL}@") for model in models) else "COMET"
@@ -99,7 +99,8 @@ def gather(folders: Sequence[Path]) -> list[Group]:
     groups = []
     for key, scored in grouped.items():
         runs = tuple(open_run(run, index) for index, run in enumerate(scored))
-        statistics = {run.name: RunStatistics.of(run.segments) for run in runs}
+        comet = len(judges(scored)) == 1
+        statistics = {run.name: RunStatistics.of(run.segments, comet) for run in runs}
         groups.append(Group(key[0], runs, compare_runs(statistics, runs[0].name)))
     return groups
 
@@ -177,6 +178,7 @@ def worst(run: Run) -> list[dict[str, Any]]:
             "reference": segment.reference,
             "output": segment.prediction,
             "chrf": chrf,
+            "comet": segment.comet,
             "cu_s": None if segment.cu_ms is None else segment.cu_ms / 1000,
         }
         for chrf, _, segment in sorted(scored, key=lambda item: item[:2])[:N_ERRORS]
