@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
+from agent.catalogue import revision_of
 from agent.errors import UserError, nearest
 
 PRESETS = Path(__file__).parent / "presets"
@@ -31,8 +32,8 @@ class Qwen3Config:
     aligner: str = "Qwen/Qwen3-ForcedAligner-0.6B-hf"
     """Folder or hub id of the model that gives word times."""
     revision: str = ""
-    """Of the recogniser on the hub."""
-    aligner_revision: str = ""
+    """Of the recogniser on the hub; this, like the other revisions: empty for the catalogue's (agent/catalogue.py)."""
+    aligner_revision: str = revision_of("Qwen/Qwen3-ForcedAligner-0.6B-hf", "")
     engine: Literal["hf", "vllm"] = "hf"
     """Transformers, one request at a time, or vLLM, which batches the requests of all streams. voxtral: only what the
     aligner runs on."""
@@ -324,7 +325,23 @@ def validate(config: AgentConfig) -> AgentConfig:
         raise UserError(f"Key 'asr.max_live_s' must be at most 300, not {config.asr.max_live_s}.")
     if config.policy.median_width % 2 == 0:
         raise UserError(f"Key 'policy.median_width' must be odd, not {config.policy.median_width}.")
-    return dataclasses.replace(config, latency_unit="char" if config.target_lang == "zh" else "word")
+    config = dataclasses.replace(config, latency_unit="char" if config.target_lang == "zh" else "word")
+    return _with_revisions(config)
+
+
+def _with_revisions(config: AgentConfig) -> AgentConfig:
+    """Known models without a revision of their own get the catalogue's: what is downloaded is what is run."""
+    asr, mt = config.asr, config.mt
+    speech = dataclasses.replace(
+        asr.qwen3,
+        revision=revision_of(asr.model, asr.qwen3.revision),
+        aligner_revision=revision_of(asr.qwen3.aligner, asr.qwen3.aligner_revision),
+    )
+    return dataclasses.replace(
+        config,
+        asr=dataclasses.replace(asr, qwen3=speech),
+        mt=dataclasses.replace(mt, revision=revision_of(mt.model, mt.revision)),
+    )
 
 
 def gpu_shares(config: AgentConfig) -> dict[str, tuple[float, float]]:

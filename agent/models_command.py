@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from agent.catalogue import CATALOGUE
 from agent.errors import EXIT_USER_ERROR, UserError
 from agent.weights import (
-    CATALOGUE,
     Named,
     download,
     find,

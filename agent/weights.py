@@ -12,6 +12,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.catalogue import CATALOGUE, Published, published
 from agent.config import AgentConfig
 from agent.errors import UserError, nearest
 from agent.paths import resolve
@@ -19,63 +20,6 @@ from agent.paths import resolve
 IGNORED_FILES = ("*.bin", "*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.pth", "original/*", "images/*")
 """What a repository may hold besides the weights in safetensors; not downloaded."""
 SPARE_DISK_GB = 2.0
-
-
-@dataclass(frozen=True)
-class Published:
-    """A repository at the revision that presets pin.
-
-    ``size_gb``: download in 10⁹ bytes as its file list says, 0 where we have not seen it. ``licence``, ``access``: as
-    its public pages say; where they differ or were not seen, the model card decides.
-    """
-
-    repository: str
-    revision: str
-    role: str
-    size_gb: float = 0.0
-    licence: str = "see the model card"
-    access: str = "open"
-    unused: tuple[str, ...] = ()
-    """Files that are not downloaded: the weights again, in a layout that is not read here."""
-
-
-CATALOGUE = (
-    Published("Qwen/Qwen3-ASR-1.7B", "7278e1e70fe206f11671096ffdd38061171dd6e5", "recogniser", 4.70, "Apache-2.0"),
-    Published(
-        "Qwen/Qwen3-ForcedAligner-0.6B", "c7cbfc2048c462b0d63a45797104fc9db3ad62b7", "word times", 1.84, "Apache-2.0"
-    ),
-    Published(
-        "Qwen/Qwen3-ASR-1.7B-hf",
-        "bcd2b5b7f32b480ab5790554cfa8347f246a14f3",
-        "recogniser, layout for Transformers",
-        4.09,
-        "Apache-2.0",
-    ),
-    Published(
-        "Qwen/Qwen3-ForcedAligner-0.6B-hf",
-        "c07281df297b9905d24a508279258cccf987a064",
-        "word times, layout for Transformers",
-        0.0,
-        "Apache-2.0",
-    ),
-    Published(
-        "mistralai/Voxtral-Mini-4B-Realtime-2602",
-        "2769294da9567371363522aac9bbcfdd19447add",
-        "recogniser, layout for vLLM",
-        8.86,
-        "Apache-2.0",
-        unused=("model*.safetensors*",),
-    ),
-    Published(
-        "google/gemma-4-E4B-it",
-        "83df0a889143b1dbfc61b591bbc639540fd9ce4c",
-        "translation",
-        16.0,
-        access="may want its terms accepted and a login (hf auth login)",
-    ),
-    Published("xiaomi-research/MiLMMT-46-4B-v0.1", "1341209df846d7b2f6a077090ca957e28656e3de", "translation"),
-)
-"""Revisions of the published system (its public code names them) and of the layouts that Transformers reads."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +33,7 @@ class Named:
     @property
     def published(self) -> Published | None:
         """What the catalogue says about it."""
-        return next((entry for entry in CATALOGUE if entry.repository == self.model), None)
+        return published(self.model)
 
     @property
     def address(self) -> str:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from agent.catalogue import revision_of
 from agent.config import (
     AgentConfig,
     from_namespace,
@@ -143,3 +144,17 @@ def test_a_preset_is_valid_and_is_what_its_name_says(name: str) -> None:
 def test_an_unknown_preset_names_the_nearest() -> None:
     with pytest.raises(UserError, match="Did you mean 'ende-low'"):
         preset_path("ende-lo")
+
+
+def test_a_known_model_is_taken_at_its_pinned_revision() -> None:
+    gemma, qwen, other = "google/gemma-4-E4B-it", "Qwen/Qwen3-ASR-1.7B-hf", "Qwen/Qwen3-ASR-1.7B"
+    preset = preset_path("ende-low-a40")
+    pinned = load(preset)
+    config = load(preset_path("ende-low"), {"mt.model": gemma, "asr.model": qwen, "asr.engine": "qwen3"})
+    assert config.mt.revision == pinned.mt.revision
+    assert config.asr.qwen3.revision == pinned.asr.qwen3.revision
+    assert load(preset, {"mt.revision": "main"}).mt.revision == "main"
+    # A preset's revision is not one of the model in its model's place.
+    changed = load(preset, {"mt.model": "some/model", "asr.model": other})
+    assert changed.mt.revision == ""
+    assert changed.asr.qwen3.revision == revision_of(other, "") != pinned.asr.qwen3.revision

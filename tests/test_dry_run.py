@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from agent import profiles, requirements
+from agent.catalogue import CATALOGUE
 from agent.cli import simulstream
 from agent.config import load, preset_names, preset_path
 from agent.errors import UserError
 from agent.settings import Options, resolve
-from agent.weights import CATALOGUE, named_models
+from agent.weights import named_models
 
 FULL = [name for name in preset_names() if "-a40" in name]
 OURS = ["--agent", "agent.AlignAttAgent"]

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from agent import weights
+from agent import catalogue, weights
+from agent.catalogue import CATALOGUE, Published
 from agent.cli import alignatt
 from agent.config import AgentConfig, AsrConfig, MtConfig
 from agent.errors import UserError
-from agent.weights import CATALOGUE, Published, find, missing_files, named_models, parse_name
+from agent.weights import find, missing_files, named_models, parse_name
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {"config.json": b"{}", "model.safetensors": b"weights", "pytorch_model.bin": b"the same weights again"}
@@ -229,7 +230,7 @@ def test_a_full_disk_is_said_before_anything_is_fetched(
     hub: None, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     huge = Published("some/model", COMMIT, "translation", 1e9)
-    monkeypatch.setattr(weights, "CATALOGUE", (huge,))
+    monkeypatch.setattr(catalogue, "CATALOGUE", (huge,))
     with pytest.raises(UserError, match=r"some/model takes 1000000000\.0 GB and .* GB free"):
         weights.download("some/model", COMMIT)
 

@@ -1,0 +1,77 @@
+"""Models that are known by name, at the revisions that presets and this project's own runs pin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Published:
+    """A repository at the revision that presets pin.
+
+    ``size_gb``: download in 10⁹ bytes as its file list says, 0 where we have not seen it. ``licence``, ``access``: as
+    its public pages say; where they differ or were not seen, the model card decides.
+    """
+
+    repository: str
+    revision: str
+    role: str
+    size_gb: float = 0.0
+    licence: str = "see the model card"
+    access: str = "open"
+    unused: tuple[str, ...] = ()
+    """Files that are not downloaded: the weights again, in a layout that is not read here."""
+
+
+CATALOGUE = (
+    Published("Qwen/Qwen3-ASR-1.7B", "7278e1e70fe206f11671096ffdd38061171dd6e5", "recogniser", 4.70, "Apache-2.0"),
+    Published(
+        "Qwen/Qwen3-ForcedAligner-0.6B", "c7cbfc2048c462b0d63a45797104fc9db3ad62b7", "word times", 1.84, "Apache-2.0"
+    ),
+    Published(
+        "Qwen/Qwen3-ASR-1.7B-hf",
+        "bcd2b5b7f32b480ab5790554cfa8347f246a14f3",
+        "recogniser, layout for Transformers",
+        4.09,
+        "Apache-2.0",
+    ),
+    Published(
+        "Qwen/Qwen3-ForcedAligner-0.6B-hf",
+        "c07281df297b9905d24a508279258cccf987a064",
+        "word times, layout for Transformers",
+        0.0,
+        "Apache-2.0",
+    ),
+    Published(
+        "mistralai/Voxtral-Mini-4B-Realtime-2602",
+        "2769294da9567371363522aac9bbcfdd19447add",
+        "recogniser, layout for vLLM",
+        8.86,
+        "Apache-2.0",
+        unused=("model*.safetensors*",),
+    ),
+    Published(
+        "google/gemma-4-E4B-it",
+        "83df0a889143b1dbfc61b591bbc639540fd9ce4c",
+        "translation",
+        16.0,
+        access="may want its terms accepted and a login (hf auth login)",
+    ),
+    Published("xiaomi-research/MiLMMT-46-4B-v0.1", "1341209df846d7b2f6a077090ca957e28656e3de", "translation"),
+)
+"""Revisions of the published system (its public code names them) and of the layouts that Transformers reads."""
+
+
+def published(model: str) -> Published | None:
+    """The entry of a repository; None for folders and unknown repositories."""
+    return next((entry for entry in CATALOGUE if entry.repository == model), None)
+
+
+def revision_of(model: str, wanted: str) -> str:
+    """The revision to take: ``wanted``, or the catalogue's where none is wanted or that of another known model.
+
+    A preset's revision is meant for the preset's model, not for what takes its place. Empty for unknown models.
+    """
+    entry = published(model)
+    own = entry.revision if entry else ""
+    return own if wanted in ("", *(other.revision for other in CATALOGUE)) else wanted
