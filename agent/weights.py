@@ -76,7 +76,7 @@ def find(model: str, revision: str = "") -> Path | None:
 
 def missing_files(folder: Path) -> list[str]:
     """Weight files that a model folder should hold and does not. A folder of another kind of model lacks none."""
-    if (folder / "params.json").is_file():  # Mistral's layout; that of Transformers may lie beside it
+    if _is_mistral_speech(folder):
         return [name for name in ("tekken.json", "consolidated*.safetensors") if not any(folder.glob(name))]
     if not (folder / "config.json").is_file():
         return [] if any(folder.glob("*")) and not list(folder.glob("*.safetensors*")) else ["config.json"]
@@ -88,6 +88,12 @@ def missing_files(folder: Path) -> list[str]:
             return [index.name]
         return [name for name in wanted if not (folder / name).is_file()]
     return [] if any(path.is_file() for path in folder.glob("*.safetensors")) else ["*.safetensors"]
+
+
+def _is_mistral_speech(folder: Path) -> bool:
+    """Whether this is a model for vLLM in Mistral's layout. Its language models are read in that of Transformers."""
+    params = folder / "params.json"
+    return params.is_file() and "whisper_model_args" in params.read_text(encoding="utf-8", errors="replace")
 
 
 def download(model: str, revision: str = "", to: Path | None = None) -> Path:

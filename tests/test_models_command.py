@@ -128,6 +128,14 @@ def test_a_folder_is_complete_when_every_shard_of_its_index_is_there(tmp_path: P
     assert missing_files(model_folder(tmp_path / "none", "config.json")) == ["*.safetensors"]
 
 
+def test_language_models_in_two_layouts_are_read_in_that_of_transformers(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "model", "config.json", "a.safetensors")
+    (folder / "params.json").write_text('{"dim": 4096}')
+    assert missing_files(folder) == []
+    (folder / "params.json").write_text('{"multimodal": {"whisper_model_args": {}}}')
+    assert missing_files(folder) == ["tekken.json", "consolidated*.safetensors"]
+
+
 def test_the_embedded_models_are_here(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert alignatt(["models", "check", "--preset", "ende-low"]) == 0
     assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [
