@@ -316,11 +316,7 @@ def validate(config: AgentConfig) -> AgentConfig:
             raise UserError(f"Key '{name}' must be at least {low}, not {value}.")
     if config.mt.vllm.gpu_memory_utilization > 1:
         raise UserError("Key 'mt.vllm.gpu_memory_utilization' is a share of the GPU's memory: at most 1.")
-    delay_ms = config.asr.voxtral.delay_ms
-    if delay_ms not in (*range(80, 1201, 80), 2400):
-        raise UserError(
-            f"Key 'asr.voxtral.delay_ms' must be a multiple of 80 from 80 to 1200, or 2400, not {delay_ms}."
-        )
+    _check_voxtral(config.asr)
     if config.asr.max_live_s > 300:
         raise UserError(f"Key 'asr.max_live_s' must be at most 300, not {config.asr.max_live_s}.")
     if config.policy.median_width % 2 == 0:
@@ -342,6 +338,26 @@ def _with_revisions(config: AgentConfig) -> AgentConfig:
         asr=dataclasses.replace(asr, qwen3=speech),
         mt=dataclasses.replace(mt, revision=revision_of(mt.model, mt.revision)),
     )
+
+
+def _check_voxtral(asr: AsrConfig) -> None:
+    """UserError when the recogniser ``voxtral`` cannot do what is asked of it."""
+    delay_ms = asr.voxtral.delay_ms
+    if delay_ms not in (*range(80, 1201, 80), 2400):
+        raise UserError(
+            f"Key 'asr.voxtral.delay_ms' must be a multiple of 80 from 80 to 1200, or 2400, not {delay_ms}."
+        )
+    if asr.engine != "voxtral":
+        return
+    if asr.qwen3.context or asr.qwen3.rollback_tokens:
+        raise UserError("Keys 'asr.qwen3.context' and 'asr.qwen3.rollback_tokens' want asr.engine=qwen3, not voxtral.")
+    # Half of the tail may be given up while nothing is written of it: it has to hold the delay and a word.
+    least_s = 2 * (delay_ms / 1000 + 1)
+    if asr.max_live_s < least_s:
+        raise UserError(
+            f"Key 'asr.max_live_s' must be at least {least_s:g} with asr.voxtral.delay_ms={delay_ms}, "
+            f"not {asr.max_live_s}."
+        )
 
 
 def gpu_shares(config: AgentConfig) -> dict[str, tuple[float, float]]:

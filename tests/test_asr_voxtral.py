@@ -287,6 +287,10 @@ def test_configuration(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     for delay_ms in (0, 500, 1280):
         with pytest.raises(UserError, match=r"asr\.voxtral\.delay_ms"):
             load(preset_path("ende-low"), {"asr.voxtral.delay_ms": delay_ms})
+    for key, value in (("asr.max_live_s", 2.9), ("asr.qwen3.context", "Kant"), ("asr.qwen3.rollback_tokens", 5)):
+        load(preset_path("ende-low"), {key: value})
+        with pytest.raises(UserError, match=key):
+            load(preset_path("ende-low"), {"asr.engine": "voxtral", key: value})
     assert VoxtralConfig().delay_ms == tiny_voxtral.DELAY_MS
     settings = ["asr.engine=voxtral", f"asr.model={asr.model}", f"asr.qwen3.aligner={aligner}"]
     assert cli.simulstream(["--agent", "agent.AlignAttAgent", "--dry-run", "--set", *settings]) == 0

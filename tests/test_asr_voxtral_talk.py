@@ -100,7 +100,7 @@ def recogniser(writer: Writer, max_live_s: float, agree: int) -> StreamingRecogn
 
 @pytest.mark.parametrize(
     ("chunk_s", "max_live_s", "agree"),
-    [(0.85, 28.0, 2), (1.5, 8.0, 2), (0.3, 28.0, 2), (9.0, 28.0, 2), (0.85, 28.0, 1), (0.3, 6.0, 1)],
+    [(0.85, 28.0, 2), (1.5, 8.0, 2), (0.3, 28.0, 2), (9.0, 28.0, 2), (0.85, 28.0, 1), (0.3, 6.0, 1), (0.85, 2.96, 2)],
 )
 def test_no_word_is_lost_or_doubled(chunk_s: float, max_live_s: float, agree: int) -> None:
     audio, words = talk()
