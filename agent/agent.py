@@ -106,7 +106,7 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
         """``due_s``: seconds until the next chunk; None when there is none."""
         with stages.measure() as timer:
             with stages.stage("asr"):
-                hypothesis = recognise()
+                hypothesis = self._recognised(recognise)
             asr_s = timer.total_s
             session = self._live_session()
             if isinstance(self._overlap, BesideNextChunk):
@@ -120,6 +120,14 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
             if self._trace is not None or self._listeners:
                 self._tell(trace.step(self._stream, hypothesis, records, self._target_lang, asr_s, audio_s, timer))
         return output
+
+    def _recognised(self, recognise: Callable[[], Hypothesis]) -> Hypothesis:
+        try:
+            return recognise()
+        except Exception:
+            if isinstance(self._overlap, BesideAligner):
+                self._overlap.drop()
+            raise
 
     def _expect(self, hypothesis: Hypothesis) -> None:
         """The recogniser knows the words of a chunk, and is about to time them."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from agent import stages
@@ -41,6 +41,13 @@ class BesideAligner:
     def begin(self, expected: Hypothesis) -> None:
         """Draft for what the next `step` is going to be about."""
         self._pending = self._pool.submit(self._draft, expected)
+
+    def drop(self) -> None:
+        """There is going to be no `step` about what has been begun. Returns when the draft has ended."""
+        if self._pending is not None:
+            self._pending.cancel()
+            wait([self._pending])
+            self._pending = None
 
     def step(self, hypothesis: Hypothesis) -> list[StepRecord]:
         """`Session.step`, with what has been drafted. Raises what the draft raised."""

@@ -195,6 +195,35 @@ def test_a_draft_that_fails_beside_the_aligner_is_raised(monkeypatch: pytest.Mon
         demo_run(monkeypatch, demo_config("aligner"), 5.0)
 
 
+def test_what_was_begun_for_a_chunk_that_failed_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither its draft nor the draft's error comes with a later chunk."""
+    audio, words = talk()
+    planted = Planted(audio, words)
+    recognizer = StreamingRecognizer(planted, planted, VoiceDetector())
+    monkeypatch.setattr(AlignAttAgent, "models", DEMO_MODELS)
+    monkeypatch.setattr(agent.agent, "build_recognizer", lambda _: recognizer)
+    processor = AlignAttAgent(demo_config("aligner"))
+    processor.process_chunk(audio[:SAMPLE_RATE_HZ])
+    began = threading.Event()
+
+    def failing(session: Session, expected: Hypothesis) -> None:
+        began.set()
+        raise TimeoutError("the model hangs")
+
+    def refusing(*_: Any) -> None:
+        assert began.wait(60)
+        raise ValueError("no times")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Session, "ahead", failing)
+        broken.setattr(Planted, "align", refusing)
+        with pytest.raises(ValueError, match="no times"):
+            processor.process_chunk(audio[SAMPLE_RATE_HZ : 2 * SAMPLE_RATE_HZ])
+    assert processor.process_chunk(audio[:0]).new_tokens == []
+    assert processor.end_of_stream().new_tokens
+    processor.clear()
+
+
 def test_words_known_at_once_leave_nothing_to_begin_with(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
