@@ -78,19 +78,21 @@ eval-ende-low: ## English → German within 2 s, scored (likewise enit, enzh)
 eval-ende-high: ## English → German within 4 s, scored (likewise enit, enzh)
 
 # $* is <pair>-<regime>. The offline yardstick is shared by both regimes and made again only when talks, code or
-# weights are newer.
+# weights are newer, or when SET has other keys of the models (a SET with quotes is not passed on to it).
 $(EVALS): PAIR = $(firstword $(subst -, ,$*))
 $(EVALS): AGENT = $(BIN)/simulstream --agent agent.AlignAttAgent --src-lang en --tgt-lang $(PAIR:en%=%) --source $(TALKS)$(ON_ENGINE)
 $(EVALS): ON_ENGINE = $(if $(filter-out $(OWN_ENGINE),$(ENGINE)), --set mt.engine=$(ENGINE) asr.qwen3.engine=$(ENGINE))
 $(EVALS): OFFLINE = $(OUT)/$(PAIR)-offline
+$(EVALS): OF_MODELS = $(if $(findstring ',$(SET))$(findstring ",$(SET)),,$(filter asr.% mt.%,$(SET)))
+$(EVALS): MADE_OF = $(strip $(TALKS) $(OF_MODELS))
 $(EVALS): eval-%: $(STAMP) $(if $(filter vllm,$(ENGINE)),$(VLLM_STAMP))
 	@[ -n "$(strip $(TALKS))" ] && [ -n "$(SEGMENTS)" ] && [ -n "$(REFERENCES)" ] \
 	  || { echo "PROFILE=$(PROFILE) wants TALKS=\"audio …\" SEGMENTS=yaml REFERENCES=folder." >&2; exit 2; }
-	@if [ "$$(cat $(OFFLINE).talks 2>/dev/null)" != "$(strip $(TALKS))" ] || [ -n "$$(find agent heads demo/model demo/asr \
+	@if [ "$$(cat $(OFFLINE).talks 2>/dev/null)" != "$(MADE_OF)" ] || [ -n "$$(find agent heads demo/model demo/asr \
 	    $(TALKS) -type f ! -name '*.pyc' -newer $(OFFLINE).talks -print -quit 2>/dev/null)" ]; then \
 	  echo "== $(PAIR) offline"; \
-	  $(AGENT) --preset $(PAIR)-low --profile $(PROFILE) --set policy.name=offline --output $(OFFLINE) --force; \
-	  echo "$(strip $(TALKS))" > $(OFFLINE).talks; \
+	  $(AGENT) --preset $(PAIR)-low --profile $(PROFILE) --set policy.name=offline $(OF_MODELS) --output $(OFFLINE) --force; \
+	  echo "$(MADE_OF)" > $(OFFLINE).talks; \
 	fi
 	@echo "== $*"
 	@$(AGENT) --preset $* --profile $(PROFILE) $(if $(SET),--set $(SET)) --output $(OUT)/$* --force

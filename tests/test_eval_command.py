@@ -96,6 +96,14 @@ def test_make_eval_on_full_models() -> None:
     )
 
 
+def test_the_offline_yardstick_is_of_the_models_that_set_names() -> None:
+    given = ["eval-ende-low", "PROFILE=a40", "TALKS=dev", "SEGMENTS=s.yaml", "REFERENCES=refs"]
+    plan = make("-n", *given, "SET=mt.model=FOLDER policy.k=2")
+    assert "--set policy.name=offline mt.model=FOLDER --output out/a40/ende-offline" in plan
+    assert 'echo "dev mt.model=FOLDER" > out/a40/ende-offline.talks' in plan
+    assert "policy.name=offline  --output" in make("-n", *given, "SET=asr.qwen3.context='two words'")
+
+
 def test_every_target_is_listed() -> None:
     listed = make()
     for target in ("setup", "demo", "test", "lint", "eval-ende-low", "comet-env", "clean"):
