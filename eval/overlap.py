@@ -139,6 +139,8 @@ def show(folder: Path, options: Options, factors: Sequence[float]) -> None:
     if min(factors) <= 0:
         raise UserError("--slower wants factors above 0.")
     run, trace = open_run(folder, options), read_trace(folder)
+    if (kind := dict(run.config.get("session") or {}).get("overlap")) not in (None, False, "none"):
+        raise UserError(f"{folder} was run with session.overlap={kind}: give a run without, whose stages took turns.")
     rows = []
     for slower in factors:
         rtf, cu, ca, _, ca_beside, *overlapping = simulate(run, trace, options, slower)

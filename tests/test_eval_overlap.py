@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -80,3 +81,13 @@ def test_a_folder_without_stage_times_is_refused(tmp_path: Path, capsys: pytest.
         read_trace(tmp_path)
     assert alignatt(["overlap", str(tmp_path / "nothing")]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_run_whose_stages_did_not_take_turns_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "trace.jsonl").touch()
+    run = SimpleNamespace(config={"session": {"overlap": "aligner"}})
+    monkeypatch.setattr("eval.overlap.open_run", lambda *_: run)
+    assert alignatt(["overlap", str(tmp_path)]) == 2
+    assert "session.overlap=aligner" in capsys.readouterr().err
