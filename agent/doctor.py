@@ -146,9 +146,12 @@ def _gpu(config: AgentConfig) -> Finding:
 
 def _recogniser(config: AgentConfig) -> tuple[State, str]:
     from agent.paths import resolve
+    from agent.requirements import lacks_aligner
 
     if config.asr.engine == "replay" and not resolve(config.asr.model).exists():
         raise UserError(f"asr.model {config.asr.model} does not exist.")
+    if lacks_aligner(config):
+        raise UserError(f"{config.asr.engine} has no aligner for session.overlap=aligner; asr.engine=qwen3 has")
     _refuse_missing(config, "asr.")
     return "ok", f"{config.asr.engine}, {config.asr.model}"
 

@@ -23,7 +23,14 @@ def missing_parts(config: AgentConfig) -> list[str]:
         parts.append("no CUDA GPU")
     if gpu_shares(config) and not has_vllm():
         parts.append("vLLM is not installed (make vllm)")
+    if lacks_aligner(config):
+        parts.append("no aligner, which session.overlap=aligner wants (asr.engine=qwen3 or voxtral)")
     return parts
+
+
+def lacks_aligner(config: AgentConfig) -> bool:
+    """Whether drafting is to begin beside an aligner that the recogniser does not have."""
+    return config.session.overlap == "aligner" and config.asr.engine not in ("qwen3", "voxtral")
 
 
 def has_gpu() -> bool:

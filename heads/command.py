@@ -58,7 +58,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 def add_configuration(parser: argparse.ArgumentParser) -> None:
     """Options that name model, prompt and direction, as those of ``simulstream``."""
     parser.add_argument("--preset", metavar="NAME", help="shipped configuration (default: {src}{tgt}-low)")
-    parser.add_argument("--profile", metavar="NAME", help="machine that the preset is for: demo, a40, a100-40, h100")
+    parser.add_argument("--profile", metavar="NAME", help="machine of the preset: demo, a40, a100-40, h100, cpu")
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration YAML instead of a preset")
     parser.add_argument("--src-lang", metavar="CODE", help="language spoken (default: en)")
     parser.add_argument("--tgt-lang", metavar="CODE", help="language wanted (default: de)")

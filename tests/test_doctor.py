@@ -67,6 +67,7 @@ def test_rows_that_are_not_the_models_own_fail(examined: Any, monkeypatch: pytes
         ({"mt.model": "./nothing"}, "model", "No model folder"),
         ({"mt.head_set": "nothing"}, "heads", "No head set"),
         ({"asr.model": "./nothing"}, "recogniser", "not on this machine"),
+        ({"session.overlap": "aligner"}, "recogniser", "sphinx has no aligner"),
         ({"mt.prompt.system": "Speak."}, "heads", "ok"),
     ],
 )
