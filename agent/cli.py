@@ -155,7 +155,7 @@ def _add_agent_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--src-lang", metavar="CODE", help="language spoken (default: en)")
     parser.add_argument("--tgt-lang", metavar="CODE", help="language wanted: de, it, zh (default: de)")
     parser.add_argument("--preset", metavar="NAME", help="shipped configuration (default: {src}{tgt}-low)")
-    parser.add_argument("--profile", metavar="NAME", help="demo (embedded models); full models: a40, a100-40, h100, cpu")
+    parser.add_argument("--profile", metavar="NAME", help="demo (embedded models); full ones: a40, a100-40, h100, cpu")
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration YAML instead of a preset")
     parser.add_argument("--regime", choices=("low", "high"), help="latency regime of the default preset")
     parser.add_argument(
