@@ -69,7 +69,10 @@ def _record(record: StepRecord) -> dict[str, Any]:
             "n_forward": work.n_forward,
             "n_prefilled": work.n_prefilled,
             "finish": draft.finish,
-            "evidence": [[e.text, e.source_word, round(e.peak, 3)] for e in record.decision.acceptance.evidence],
+            "evidence": [
+                [e.text, e.source_word, round(e.peak, 3), [round(weight, 3) for weight in e.words]]
+                for e in record.decision.acceptance.evidence
+            ],
         }
     return line
 

@@ -120,6 +120,13 @@ def test_alignatt_never_commits_half_a_word() -> None:
 def test_alignatt_records_why() -> None:
     evidence = accept("alignatt", view(DRAFT, peaks=[1, 5, 0, 0, 0, 0]), Frontier(6, 6)).evidence
     assert [(e.text, e.source_word, round(e.peak, 2)) for e in evidence] == [("Der", 1, 0.9), ("alte", 5, 0.9)]
+    assert [(len(e.words), round(e.words[e.source_word], 2)) for e in evidence] == [(6, 0.9), (6, 0.9)]
+
+
+def test_the_published_rule_shows_the_row_of_the_token_that_failed() -> None:
+    accepted = accept("paper", view(DRAFT, peaks=[1, 5, 0, 0, 0, 0]), Frontier(3, 6), z_score=False, median_width=1)
+    assert [(e.text, e.source_word) for e in accepted.evidence] == [("Der", 1), ("alte", 5)]
+    assert accepted.n_units == 1
 
 
 def test_alignatt_counts_words_and_not_tokens() -> None:

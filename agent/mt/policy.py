@@ -64,11 +64,23 @@ class DraftView:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Why a unit passed or failed: the source word its attention peaks on (-1 without rows) and the weight there."""
+    """Why a unit passed or failed: the source word its attention peaks on (-1 without rows) and the weight there.
+
+    ``words``: the weight on each visible word, context included: the row that was judged, summed over their tokens.
+    """
 
     text: str
     source_word: int
     peak: float
+    words: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, text: str, row: Rows, peak: int, word_of_token: npt.NDArray[np.int64]) -> Evidence:
+        """``row``: float32 ``[source tokens]``; ``peak``: the source token that counts as its peak."""
+        if not row.size:
+            return cls(text, -1, 0.0)
+        words = np.bincount(word_of_token, weights=row)
+        return cls(text, int(word_of_token[peak]), float(row[peak]), tuple(words.tolist()))
 
 
 @dataclass(frozen=True)
@@ -186,10 +198,8 @@ def _scan(view: DraftView, limit: int) -> tuple[int, StopReason, list[Evidence]]
     evidence: list[Evidence] = []
     for index, unit in enumerate(view.units):
         row = rows[unit.first]
-        peak = int(row.argmax()) if row.size else -1
-        word = int(view.word_of_token[peak]) if row.size else -1
-        evidence.append(Evidence(unit.text, word, float(row[peak]) if row.size else 0.0))
-        if word >= limit or not np.isfinite(row).all() or not row.size:
+        evidence.append(Evidence.of(unit.text, row, int(row.argmax()) if row.size else -1, view.word_of_token))
+        if evidence[-1].source_word >= limit or not np.isfinite(row).all() or not row.size:
             return index, "frontier", evidence
     return len(view.units), "end-of-draft", evidence
 
@@ -214,7 +224,11 @@ def _paper(view: DraftView, frontier: Frontier, config: PolicyConfig) -> Accepta
             n_tokens = token
             break
     passed = sum(unit.end <= n_tokens for unit in view.units)
-    return _whole_units(view, passed, reason)
+    judged = [(unit, min(unit.end - 1, n_tokens)) for unit in view.units[: passed + 1]] if filtered.shape[1] else []
+    evidence = [
+        Evidence.of(unit.text, mean[token], int(filtered[token].argmax()), view.word_of_token) for unit, token in judged
+    ]
+    return _whole_units(view, passed, reason, tuple(evidence))
 
 
 def welford_z(rows: Rows) -> Rows:
