@@ -38,7 +38,7 @@ def check_deletions(log: RunLog, talk: Talk) -> None:
 
 def check_unit(log: RunLog, talks: Sequence[Talk], unit: str) -> None:
     """Tokens must be of the kind that is counted."""
-    tokens = [token for talk in talks for step in talk.steps for token in step["generated_tokens"] if token.strip()]
+    tokens = [token for talk in talks for token in talk.tokens if token.strip()]
     marked = next((token for token in tokens if token.startswith(SUBWORD_MARKS[:2]) or token.endswith("@@")), None)
     if marked:
         raise UserError(

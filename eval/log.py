@@ -40,7 +40,12 @@ class Talk:
     @property
     def n_tokens(self) -> int:
         """Tokens emitted, those taken back included."""
-        return sum(len(step["generated_tokens"]) for step in self.steps)
+        return len(self.tokens)
+
+    @property
+    def tokens(self) -> list[str]:
+        """All tokens emitted, in order."""
+        return [token for step in self.steps for token in step["generated_tokens"]]
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,11 @@ def write_clean(talks: Sequence[Talk], path: Path, unit: str) -> None:
             for step in talk.steps:
                 clean = {key: clean_tokens(step[key], unit) for key in ("generated_tokens", "deleted_tokens")}
                 out.write(json.dumps({**step, "id": talk.index, **clean}, ensure_ascii=False) + "\n")
+
+
+def has_odd_space(token: str) -> bool:
+    """Whether a token holds white space other than plain spaces."""
+    return any(char.isspace() and char != " " for char in token)
 
 
 def clean_tokens(tokens: Iterable[str], unit: str) -> list[str]:

@@ -18,7 +18,17 @@ from agent.paths import resolve
 from eval import comet, omnisteval_run
 from eval.checks import check, erasure
 from eval.comet import Judged
-from eval.log import LOG_NAME, SIMULEVAL, SIMULSTREAM, RunLog, Talk, detokenized, read_log, real_time_factor
+from eval.log import (
+    LOG_NAME,
+    SIMULEVAL,
+    SIMULSTREAM,
+    RunLog,
+    Talk,
+    detokenized,
+    has_odd_space,
+    read_log,
+    real_time_factor,
+)
 from eval.quotes import Damaged
 from eval.references import DEMO_TALKS, SEGMENTS_NAME, References, load
 from eval.segments import SEGMENTS_FILE, dump, segments_of
@@ -172,6 +182,13 @@ def remarks(run: Run, options: Options, scores: Scores) -> list[str]:
     extra = [] if options.talks else run.log.extra(run.references.talks)
     if extra:
         found.append(f"not scored, since the segmentation does not have them: {', '.join(extra)}")
+    odd = [(talk.name, token) for talk in run.talks for token in talk.tokens if has_odd_space(token)]
+    if odd:
+        name, token = odd[0]
+        found.append(
+            f"{len(odd)} tokens hold no-break, ideographic or other unusual white space, the first {token!r} in talk "
+            f"'{name}': scored as plain spaces"
+        )
     cu_ms, ca_ms = scores.cu_long_yaal_ms, scores.ca_long_yaal_ms
     if run.log.format == SIMULEVAL and cu_ms is not None and ca_ms is not None and ca_ms - cu_ms > SUSPECT_CA_MS:
         found.append("CA is far above CU: if elapsed times add up over the recording, score with --cumulative-elapsed")

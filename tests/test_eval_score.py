@@ -108,7 +108,7 @@ def test_literal_figures(
 ) -> None:
     talks = german_talks() if language == "de" else chinese_talks()
     scores, remarks = score(write_run(tmp_path / "run", talks, language), Options(references=references))
-    assert remarks == []
+    assert [remark.split(",")[0] for remark in remarks] == (["3 tokens hold no-break"] if language == "zh" else [])
     assert (scores.bleu, scores.chrf) == pytest.approx((bleu, chrf), abs=1e-9)
     assert (scores.cu_long_yaal_ms, scores.ca_long_yaal_ms) == pytest.approx((cu_ms, ca_ms), abs=1e-9)
     assert scores.rtf == pytest.approx(rtf)
@@ -180,11 +180,17 @@ def test_strange_white_space_scores_like_plain(tmp_path: Path, references: Path)
         "one": [(1.5, 0.1, ["Das\u00a0Haus", "ist\u3000klein.\n", "\u00a0"])],
         "two": [(1.5, 0.1, ["\u2028Der", "Hund\x85"])],
     }
-    figures = []
+    figures, said = [], []
     for name, talks in (("plain", plain), ("strange", strange)):
-        scores, _ = score(write_run(tmp_path / name, talks), Options(references=references))
+        scores, remarks = score(write_run(tmp_path / name, talks), Options(references=references))
         figures.append((scores.bleu, scores.chrf, scores.cu_long_yaal_ms))
+        said.append(remarks)
     assert figures[0] == figures[1]
+    assert said[0] == []
+    assert [text.partition(", the first ")[2] for text in said[1]] == [
+        "'Das\\xa0Haus' in talk 'one': scored as plain spaces"
+    ]
+    assert said[1][0].startswith("5 tokens hold no-break")
 
 
 def test_one_silent_talk_still_scores(tmp_path: Path, references: Path) -> None:
