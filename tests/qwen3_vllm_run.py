@@ -136,6 +136,7 @@ def hang() -> tuple[int, str]:
 def main(folder: Path, recogniser: str, aligner: str) -> dict[str, Any]:
     """All results."""
     ours = Qwen3Config(
+        aligner_revision="",
         engine="vllm",
         aligner=str(folder / aligner),
         cache_gib=0.25,

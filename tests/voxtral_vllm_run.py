@@ -163,7 +163,9 @@ def talk(folder: Path, asr: AsrConfig) -> int:
 
 def main(folder: Path) -> dict[str, Any]:
     """All results."""
-    ours = Qwen3Config(aligner=str(folder / "aligner-hf"), cache_gib=0.25, timeout_s=600.0)  # a busy machine is slow
+    ours = Qwen3Config(
+        aligner=str(folder / "aligner-hf"), aligner_revision="", cache_gib=0.25, timeout_s=600.0
+    )  # a busy machine is slow
     model = str(folder / "voxtral")
     asr = AsrConfig(engine="voxtral", model=model, max_live_s=20.0, qwen3=ours, voxtral=VoxtralConfig(delay_ms=240))
     config = AgentConfig(asr=asr)
