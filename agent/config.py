@@ -22,6 +22,8 @@ from agent.errors import UserError, nearest
 PRESETS = Path(__file__).parent / "presets"
 SOURCE_LANGUAGES = ("en",)
 TARGET_LANGUAGES = ("de", "it", "zh")
+ALIGNING_ENGINES = ("qwen3", "voxtral")
+"""Values of ``asr.engine`` whose word times come from a forced aligner."""
 
 
 @dataclass(frozen=True)
@@ -367,7 +369,7 @@ def gpu_shares(config: AgentConfig) -> dict[str, tuple[float, float]]:
     ours, vllm = config.asr.qwen3, config.mt.vllm
     if config.asr.engine == "voxtral" or (config.asr.engine == "qwen3" and ours.engine == "vllm"):
         shares["asr.model"] = (ours.gpu_share, ours.cache_gib)
-    if config.asr.engine in ("qwen3", "voxtral") and ours.engine == "vllm":
+    if config.asr.engine in ALIGNING_ENGINES and ours.engine == "vllm":
         shares["asr.qwen3.aligner"] = (ours.aligner_gpu_share, ours.aligner_cache_gib)
     if config.mt.engine == "vllm":
         shares["mt.model"] = (vllm.gpu_memory_utilization, vllm.kv_cache_gib)

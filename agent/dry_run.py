@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import profiles, requirements
-from agent.config import AgentConfig, from_namespace, gpu_shares
+from agent.config import ALIGNING_ENGINES, AgentConfig, from_namespace, gpu_shares
 from agent.errors import UserError
 from agent.mt.policy import build_policy
 from agent.mt.prompt import LANGUAGE_NAMES, PromptLayout
@@ -80,7 +80,7 @@ def _asr_engine(config: AgentConfig, key: str) -> str:
     engine = config.asr.engine
     if engine == "voxtral" and key == "asr.model":
         return f"{engine} on vllm"
-    return f"{engine} on {config.asr.qwen3.engine}" if engine in ("qwen3", "voxtral") else engine
+    return f"{engine} on {config.asr.qwen3.engine}" if engine in ALIGNING_ENGINES else engine
 
 
 def _memory(config: AgentConfig, gpu_gb: float) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 
-from agent.config import AgentConfig, from_namespace, gpu_shares
+from agent.config import ALIGNING_ENGINES, AgentConfig, from_namespace, gpu_shares
 from agent.errors import UserError
 from agent.settings import OUR_AGENT, Settings
 from agent.weights import Named, find, named_models
@@ -30,7 +30,7 @@ def missing_parts(config: AgentConfig) -> list[str]:
 
 def lacks_aligner(config: AgentConfig) -> bool:
     """Whether drafting is to begin beside an aligner that the recogniser does not have."""
-    return config.session.overlap == "aligner" and config.asr.engine not in ("qwen3", "voxtral")
+    return config.session.overlap == "aligner" and config.asr.engine not in ALIGNING_ENGINES
 
 
 def has_gpu() -> bool:

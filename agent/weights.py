@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.catalogue import CATALOGUE, Published, published
-from agent.config import AgentConfig
+from agent.config import ALIGNING_ENGINES, AgentConfig
 from agent.errors import UserError, nearest
 from agent.paths import resolve
 
@@ -51,7 +51,7 @@ def named_models(config: AgentConfig) -> list[Named]:
     """The models of a configuration, in the order in which a chunk meets them. Recordings are no models."""
     asr, mt = config.asr, config.mt
     found = [] if asr.engine == "replay" else [Named("asr.model", asr.model)]
-    if asr.engine in ("qwen3", "voxtral"):
+    if asr.engine in ALIGNING_ENGINES:
         aligner = Named("asr.qwen3.aligner", asr.qwen3.aligner, asr.qwen3.aligner_revision)
         found = [Named("asr.model", asr.model, asr.qwen3.revision), aligner]
     return [*found, Named("mt.model", mt.model, mt.revision)]

@@ -11,7 +11,7 @@ frontier counts in tokens. ``local-agreement`` (Liu et al. 2020), ``wait-k`` (Ma
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -135,7 +135,7 @@ def build_policy(config: PolicyConfig) -> Policy:
             True,
             lambda v, f: _alignatt(v, f, config),
             n_earlier=config.confirmations,
-            is_settled=lambda v, f: _scan(v, f.n_accessible - config.margin_words)[1] == "frontier",
+            is_settled=lambda v, f: _scan(v, mean_rows(v), f.n_accessible - config.margin_words)[1] == "frontier",
             word_limit=lambda f: f.n_accessible - config.margin_words,
         ),
         "paper": Policy(
@@ -143,7 +143,7 @@ def build_policy(config: PolicyConfig) -> Policy:
             "own",
             True,
             lambda v, f: _paper(v, f, config),
-            is_settled=lambda v, f: _refuses(_paper(v, f, config), v),
+            is_settled=lambda v, f: _refuses(_judge_tokens(v, f, config)[0], v),
         ),
         "local-agreement": Policy(
             "local-agreement",
@@ -180,7 +180,12 @@ def _alignatt(view: DraftView, frontier: Frontier, config: PolicyConfig) -> Acce
     goes on, the last word is held too, since a sentence's end is what a model invents first. Where units are less than
     words (Chinese characters), the last word is every unit at the end that peaks on the same source word.
     """
-    passed, reason, evidence = _scan(view, frontier.n_accessible - config.margin_words)
+    rows = mean_rows(view)
+    passed, reason, peaks = _scan(view, rows, frontier.n_accessible - config.margin_words)
+    evidence = tuple(
+        Evidence.of(unit.text, rows[unit.first], peak, view.word_of_token)
+        for unit, peak in zip(view.units, peaks, strict=False)
+    )
     if reason == "end-of-draft" and view.closed and config.closure_guard and passed:
         last_word = evidence[-1].source_word
         while passed and evidence[passed - 1].source_word == last_word:
@@ -189,23 +194,43 @@ def _alignatt(view: DraftView, frontier: Frontier, config: PolicyConfig) -> Acce
     confirmed = _n_shared_units(view, config.confirmations)
     if confirmed < passed:
         passed, reason = confirmed, "no-agreement"
-    return _whole_units(view, passed, reason, tuple(evidence))
+    return _whole_units(view, passed, reason, evidence)
 
 
-def _scan(view: DraftView, limit: int) -> tuple[int, StopReason, list[Evidence]]:
-    """Units before the first whose first token's mean row peaks on source word ``limit`` or later, and their peaks."""
-    rows = mean_rows(view)
-    evidence: list[Evidence] = []
+def _scan(view: DraftView, rows: Rows, limit: int) -> tuple[int, StopReason, list[int]]:
+    """Units before the first whose first token's row in ``rows`` peaks on source word ``limit`` or later.
+
+    The third: source tokens on which the units peak, that one included.
+    """
+    peaks: list[int] = []
     for index, unit in enumerate(view.units):
         row = rows[unit.first]
-        evidence.append(Evidence.of(unit.text, row, int(row.argmax()) if row.size else -1, view.word_of_token))
-        if evidence[-1].source_word >= limit or not np.isfinite(row).all() or not row.size:
-            return index, "frontier", evidence
-    return len(view.units), "end-of-draft", evidence
+        peaks.append(int(row.argmax()) if row.size else -1)
+        if not row.size or view.word_of_token[peaks[-1]] >= limit or not np.isfinite(row).all():
+            return index, "frontier", peaks
+    return len(view.units), "end-of-draft", peaks
 
 
 def _paper(view: DraftView, frontier: Frontier, config: PolicyConfig) -> Acceptance:
-    """Published rules 5-7 on every token: filtered peak before the frontier, strong enough, enough accessible mass."""
+    """Published rules 5-7, and of each unit the row of its last token that was judged."""
+    acceptance, filtered, mean, n_tokens = _judge_tokens(view, frontier, config)
+    if not mean.shape[1]:
+        return acceptance
+    units = view.units[: sum(unit.end <= n_tokens for unit in view.units) + 1]
+    judged = [(unit.text, min(unit.end - 1, n_tokens)) for unit in units]
+    return replace(
+        acceptance,
+        evidence=tuple(
+            Evidence.of(text, mean[token], int(filtered[token].argmax()), view.word_of_token) for text, token in judged
+        ),
+    )
+
+
+def _judge_tokens(view: DraftView, frontier: Frontier, config: PolicyConfig) -> tuple[Acceptance, Rows, Rows, int]:
+    """Published rules 5-7 on every token: filtered peak before the frontier, strong enough, enough accessible mass.
+
+    Acceptance; filtered and raw mean rows, ``[tokens, source tokens]``; tokens before the first that fails.
+    """
     rows = view.rows
     filtered = median_filter(welford_z(rows) if config.z_score else rows, config.median_width).mean(axis=0)
     mean = rows.mean(axis=0)
@@ -224,11 +249,7 @@ def _paper(view: DraftView, frontier: Frontier, config: PolicyConfig) -> Accepta
             n_tokens = token
             break
     passed = sum(unit.end <= n_tokens for unit in view.units)
-    judged = [(unit, min(unit.end - 1, n_tokens)) for unit in view.units[: passed + 1]] if filtered.shape[1] else []
-    evidence = [
-        Evidence.of(unit.text, mean[token], int(filtered[token].argmax()), view.word_of_token) for unit, token in judged
-    ]
-    return _whole_units(view, passed, reason, tuple(evidence))
+    return _whole_units(view, passed, reason), filtered, mean, n_tokens
 
 
 def welford_z(rows: Rows) -> Rows:

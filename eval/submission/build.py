@@ -19,7 +19,6 @@ import yaml
 
 from agent import __version__
 from agent import config as agent_config
-from agent.config import gpu_shares
 from agent.errors import UserError
 from agent.manifest import sha256
 from agent.output import CONFIG, LOG, MANIFEST
@@ -171,7 +170,7 @@ def _without_paths(tree: Any) -> Any:
 def _write_texts(root: Path, submission: Submission, configs: Mapping[str, Mapping[str, Any]]) -> None:
     models = {run: _models(config) for run, config in configs.items()}
     weights = sorted({name for names in models.values() for name in names if not _in_wheel(name)})
-    fast = any(gpu_shares(agent_config.from_namespace(config)) for config in configs.values())
+    fast = any(agent_config.gpu_shares(agent_config.from_namespace(config)) for config in configs.values())
     values = {
         **asdict(submission),
         "name": submission.name,

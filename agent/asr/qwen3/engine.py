@@ -58,6 +58,8 @@ class Transcription:
 class Transcriber:
     """Speech to text. ``language``: English name of the language that is forced, empty to let the model tell."""
 
+    delay_s = 0.0
+
     def __init__(
         self,
         generator: Generator,
@@ -73,8 +75,6 @@ class Transcriber:
         self._context = context
         self._reuse_windows = reuse_windows
         self._rollback_tokens = rollback_tokens
-
-    delay_s = 0.0
 
     def transcribe(
         self, samples: Samples, previous: str = "", before: object = None, is_over: bool = False
