@@ -9,11 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-import os
-import signal
-import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +17,7 @@ import psutil
 import pytest
 import torch
 from qwen3_sounds import chirp
+from script import result_of
 from tiny_qwen3_asr import build
 
 from agent.asr.qwen3 import no_torchvision
@@ -31,8 +28,6 @@ from agent.config import gpu_shares, load, preset_path
 from agent.errors import UserError
 from agent.models import ModelCache
 
-TESTS = Path(__file__).parent
-TIMEOUT_S = 900.0
 needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed (make vllm)")
 
 
@@ -46,25 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def results(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One layout of each model: the recogniser in the original one, the aligner in Transformers'."""
     scratch = tmp_path_factory.mktemp("tmp")
-    variables = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TMPDIR": str(scratch)}
-    process = subprocess.Popen(
-        [sys.executable, str(TESTS / "qwen3_vllm_run.py"), str(folder), "asr", "aligner-hf"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=TESTS.parent,
-        env=os.environ | variables,
-        start_new_session=True,
-    )
-    try:
-        printed, said = process.communicate(timeout=TIMEOUT_S)
-    finally:
-        if process.poll() is None or process.returncode:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    assert process.returncode == 0, said[-3000:]
-    found = json.loads(printed.splitlines()[-1])
+    found = result_of("qwen3_vllm_run.py", folder, "asr", "aligner-hf", TMPDIR=str(scratch))
     found["left"] = [path.name for path in scratch.iterdir() if path.name != "torchinductor_root"]
     found["scores"] = json.loads((folder / "out" / "scores.json").read_text(encoding="utf-8"))
     found["trace"] = (folder / "out" / "trace.jsonl").read_text(encoding="utf-8").splitlines()

@@ -6,13 +6,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from qwen3_sounds import chirp
+from script import result_of
 
 from agent import cli
 from agent.asr import build_recognizer
@@ -40,9 +36,6 @@ if importlib.util.find_spec("vllm") is None:
 import tiny_qwen3_asr
 import tiny_voxtral
 
-TESTS = Path(__file__).parent
-TIMEOUT_S = 900.0
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -60,24 +53,7 @@ def checkpoint(folder: Path) -> Checkpoint:
 @pytest.fixture(scope="module")
 def results(folder: Path) -> Any:
     """What `voxtral_vllm_run` prints."""
-    process = subprocess.Popen(
-        [sys.executable, str(TESTS / "voxtral_vllm_run.py"), str(folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=TESTS.parent,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-        start_new_session=True,
-    )
-    try:
-        printed, said = process.communicate(timeout=TIMEOUT_S)
-    finally:
-        if process.poll() is None or process.returncode:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    assert process.returncode == 0, said[-3000:]
-    return json.loads(printed.splitlines()[-1])
+    return result_of("voxtral_vllm_run.py", folder)
 
 
 @pytest.mark.slow
