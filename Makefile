@@ -47,12 +47,12 @@ help: ## list the targets
 
 setup: $(STAMP) ## make .venv with pinned packages
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml vllm_rows/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
-	@$(BIN)/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e '.[heads]' \
+	$(BIN)/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e ./vllm_rows -e '.[dev]'
+	@$(BIN)/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e ./vllm_rows -e '.[heads]' \
 	  || echo "eflomal was not built (it needs gcc): heads can be calibrated on given alignments only." >&2
 	@touch $@
 
@@ -108,7 +108,7 @@ $(CALIBRATIONS): LANG_TO = $(@:calibrate-en%=%)
 $(CALIBRATIONS): TEXTS = $(or $(CORPUS),$(OUT)/corpus/en-$(LANG_TO).en $(OUT)/corpus/en-$(LANG_TO).$(LANG_TO))
 $(CALIBRATIONS): HEADS = $(OUT)/heads/en-$(LANG_TO).json
 $(CALIBRATIONS): $(STAMP)
-	@[ -n "$(CORPUS)" ] || $(BIN)/python -m demo.calibrate --write-corpus $(OUT)/corpus
+	@[ -n "$(CORPUS)" ] || $(BIN)/python -m demo.make.calibrate --write-corpus $(OUT)/corpus
 	@$(BIN)/alignatt heads calibrate --tgt-lang $(LANG_TO) --corpus $(TEXTS) --work $(OUT)/heads/work-$(LANG_TO) \
 	  $(if $(MODEL)$(SET),--set $(if $(MODEL),mt.model=$(MODEL)) $(SET)) --output $(HEADS)
 	@rm -rf $(OUT)/heads/work-$(LANG_TO)
@@ -122,10 +122,10 @@ report: $(STAMP) ## one HTML page about all evaluated runs, with a replay of eve
 	@$(BIN)/alignatt report $(REPORTED) -o $(OUT)/report.html
 
 bench: $(STAMP) ## what attention rows, drafts and recognition cost: tables and figures into docs/benchmarks (PARTS="…" for some)
-	$(BIN)/python -m eval.bench $(PARTS)
+	$(BIN)/python -m bench $(PARTS)
 
 bench-gpu: $(STAMP) $(VLLM_STAMP) ## vLLM's part of bench on a GPU, also at Gemma-4 E4B's shape and with CUDA graphs
-	$(BIN)/python -m eval.bench --gpu $(PARTS)
+	$(BIN)/python -m bench --gpu $(PARTS)
 
 # FROM: folder with recordings, segmentation and references as they were downloaded.
 FROM ?=
@@ -162,4 +162,4 @@ $(COMET_STAMP): constraints-comet.txt
 
 clean: ## remove results, builds and caches; the environments stay
 	rm -rf out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find agent heads eval demo tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find agent bench demo eval heads tests vllm_rows -name __pycache__ -type d -prune -exec rm -rf {} +

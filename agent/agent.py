@@ -23,7 +23,7 @@ from agent.asr.contract import SAMPLE_RATE_HZ
 from agent.config import AgentConfig, check_direction, from_namespace
 from agent.models import ModelCache
 from agent.mt.units import CJK_LANGUAGES, surface_tokens
-from agent.overlap import BesideAligner, BesideNextChunk
+from agent.overlap import BesideAligner
 from agent.session import Session
 from agent.words import Hypothesis
 
@@ -47,7 +47,7 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
         if self._settings.session.overlap == "aligner":
             listen(self._recognizer, self._expect)
         self._session: Session | None = None
-        self._overlap: BesideAligner | BesideNextChunk | None = None
+        self._overlap: BesideAligner | None = None
         self._number = next(self._numbers)
         self._stream = 0
         self._listeners: list[trace.Listener] = []
@@ -84,12 +84,11 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
     def process_chunk(self, waveform: npt.NDArray[np.float32]) -> IncrementalOutput:
         """Hear a chunk (float32 mono, 16 kHz, [-1, 1]) and return what may be said now."""
         samples = np.asarray(waveform, dtype=np.float32)
-        audio_s = len(samples) / SAMPLE_RATE_HZ
-        return self._step(lambda: self._recognizer.push(samples), audio_s, due_s=audio_s)
+        return self._step(lambda: self._recognizer.push(samples), len(samples) / SAMPLE_RATE_HZ)
 
     def end_of_stream(self) -> IncrementalOutput:
         """Say everything that was still held."""
-        return self._step(self._recognizer.flush, 0.0, due_s=None)
+        return self._step(self._recognizer.flush, 0.0)
 
     def tokens_to_string(self, tokens: list[str]) -> str:
         """Words joined by spaces, or characters joined by nothing."""
@@ -102,18 +101,13 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
         self._source_lang = self._settings.source_lang
         self._target_lang = self._settings.target_lang
 
-    def _step(self, recognise: Callable[[], Hypothesis], audio_s: float, due_s: float | None) -> IncrementalOutput:
-        """``due_s``: seconds until the next chunk; None when there is none."""
+    def _step(self, recognise: Callable[[], Hypothesis], audio_s: float) -> IncrementalOutput:
         with stages.measure() as timer:
             with stages.stage("asr"):
                 hypothesis = self._recognised(recognise)
             asr_s = timer.total_s
             session = self._live_session()
-            if isinstance(self._overlap, BesideNextChunk):
-                self._overlap.add(hypothesis)
-                records = self._overlap.collect(None if due_s is None else due_s - asr_s)
-            else:
-                records = (self._overlap or session).step(hypothesis)
+            records = (self._overlap or session).step(hypothesis)
             tokens = surface_tokens("".join(record.accepted for record in records), self._target_lang)
             tokens = [token for token in tokens if token]
             output = IncrementalOutput(tokens, self.tokens_to_string(tokens), [], "")
@@ -125,14 +119,14 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
         try:
             return recognise()
         except Exception:
-            if isinstance(self._overlap, BesideAligner):
+            if self._overlap is not None:
                 self._overlap.drop()
             raise
 
     def _expect(self, hypothesis: Hypothesis) -> None:
         """The recogniser knows the words of a chunk, and is about to time them."""
         self._live_session()
-        if isinstance(self._overlap, BesideAligner):
+        if self._overlap is not None:
             self._overlap.begin(hypothesis)
 
     def _tell(self, line: dict[str, Any]) -> None:
@@ -153,6 +147,4 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
             self._session = Session(translator, self._settings.session, f"{self._number}.{self._stream}")
             if self._settings.session.overlap == "aligner":
                 self._overlap = BesideAligner(self._session)
-            elif self._settings.session.overlap == "chunks":
-                self._overlap = BesideNextChunk(self._session)
         return self._session

@@ -47,8 +47,6 @@ class Qwen3Config:
     aligner_cache_gib: float = 0.0
     context: str = ""
     """qwen3: words to expect, e.g. names and terms of the talk."""
-    rollback_tokens: int = 0
-    """qwen3: take the last transcript of the tail as given but for so many tokens; 0: transcribe the tail afresh."""
     timeout_s: float = 60.0
     """A request that takes longer has failed: hf cuts it off, vllm starts its engine again, once."""
 
@@ -119,18 +117,12 @@ class MtConfig:
     """Folder or hub id of a decoder-only model with a chat template."""
     revision: str = ""
     head_set: str = "demo"
-    """Head set: a name under heads/sets, or a path; ``{src}`` and ``{tgt}`` are replaced by language codes."""
+    """Head set: a name under agent/head_sets, or a path; ``{src}`` and ``{tgt}`` are replaced by language codes."""
     n_heads: int = 0
     """How many heads of the set to use, best first; 0 for all of them."""
     max_draft_tokens: int = 16
     max_final_tokens: int = 160
     """Upper bound of the final pass; the bound used is min(this, max(32, 3 x source tokens + 24))."""
-    early_stop: bool = True
-    """End a draft where the policy is sure to refuse what comes. Like the next two: less work, the same text."""
-    reuse_drafts: bool = True
-    """Begin a draft with what the last one said beyond the accepted text, as far as the model confirms it."""
-    release_held: bool = True
-    """Judge the last draft again instead of calling the model when only the frontier moved."""
     prompt: PromptConfig = field(default_factory=PromptConfig)
     device: str = "auto"
     dtype: str = "float32"
@@ -182,9 +174,8 @@ class SessionConfig:
     """No draft before so much audio has been heard."""
     context_sentences: int = 1
     """Finished sentences kept, with their translations, before the live one in the prompt."""
-    overlap: Literal["none", "aligner", "chunks"] = "none"
-    """``aligner``: drafting begins beside the word times of the chunk; the same text. ``chunks``, for live use: a
-    translation that takes longer than the chunk runs on beside the next chunk's recognition."""
+    overlap: Literal["none", "aligner"] = "none"
+    """``aligner``: drafting begins beside the word times of the chunk; the same text."""
 
 
 @dataclass(frozen=True)
@@ -288,7 +279,6 @@ def validate(config: AgentConfig) -> AgentConfig:
         ("asr.max_live_s", config.asr.max_live_s, 2.0),
         ("asr.sentence_pause_s", config.asr.sentence_pause_s, 0.05),
         ("asr.hypotheses_to_agree", config.asr.hypotheses_to_agree, 1),
-        ("asr.qwen3.rollback_tokens", config.asr.qwen3.rollback_tokens, 0),
         ("asr.qwen3.gpu_share", config.asr.qwen3.gpu_share, 0.01),
         ("asr.qwen3.aligner_gpu_share", config.asr.qwen3.aligner_gpu_share, 0.01),
         ("asr.qwen3.cache_gib", config.asr.qwen3.cache_gib, 0.0),
@@ -351,8 +341,8 @@ def _check_voxtral(asr: AsrConfig) -> None:
         )
     if asr.engine != "voxtral":
         return
-    if asr.qwen3.context or asr.qwen3.rollback_tokens:
-        raise UserError("Keys 'asr.qwen3.context' and 'asr.qwen3.rollback_tokens' want asr.engine=qwen3, not voxtral.")
+    if asr.qwen3.context:
+        raise UserError("Key 'asr.qwen3.context' wants asr.engine=qwen3, not voxtral.")
     # Half of the tail may be given up while nothing is written of it: it has to hold the delay and a word.
     least_s = 2 * (delay_ms / 1000 + 1)
     if asr.max_live_s < least_s:

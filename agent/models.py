@@ -12,13 +12,13 @@ import torch
 from agent.asr import build_recognizer
 from agent.config import TARGET_LANGUAGES, AgentConfig, MtConfig, check_direction, gpu_shares
 from agent.errors import UserError
+from agent.mt import head_sets
 from agent.mt.drafter import Drafter, Head
 from agent.mt.hf import HFDrafter, end_of_turn_ids, load_model
 from agent.mt.policy import Policy, build_policy
 from agent.mt.prompt import PromptLayout
 from agent.mt.translator import Translator
 from agent.words import Frontier
-from heads import headset
 
 LOGGER = logging.getLogger("alignatt")
 
@@ -45,7 +45,7 @@ class ModelCache:
         key: tuple[Any, ...] = (config.engine, config.model, config.revision, config.device, config.dtype)
         key = (*key, config.threads)
         if config.engine == "vllm":
-            key = (*key, config.vllm, config.max_draft_tokens, config.early_stop, heads)
+            key = (*key, config.vllm, config.max_draft_tokens, heads)
         with self._lock:
             if key not in self._models:
                 self._models[key] = _load(config, heads)
@@ -73,14 +73,14 @@ class ModelCache:
     def _build(self, config: AgentConfig, source: str, target: str) -> Translator:
         policy = build_policy(config.policy)
         # The cheap checks come first: a missing head set is reported before any weights are read.
-        path = headset.head_set_path(config.mt.head_set, source, target) if policy.needs_rows else None
-        heads = headset.load(path) if path else None
+        path = head_sets.head_set_path(config.mt.head_set, source, target) if policy.needs_rows else None
+        heads = head_sets.load(path) if path else None
         loaded = self.model(config.mt, _engine_heads(config.mt, source, policy))
         layout = PromptLayout(loaded.tokenizer, config.mt.prompt, source, target)
         selection = None
         if heads is not None:
             n_layers, n_heads = loaded.text_config.num_hidden_layers, loaded.text_config.num_attention_heads
-            for warning in headset.check_fits(heads, n_layers, n_heads, layout.fingerprint, str(path)):
+            for warning in head_sets.check_fits(heads, n_layers, n_heads, layout.fingerprint, str(path)):
                 LOGGER.warning(warning)
             if heads.direction != f"{source}-{target}":
                 raise UserError(f"Head set {path} is for {heads.direction}, not {source}-{target}; give one for it.")
@@ -94,9 +94,6 @@ class ModelCache:
             target,
             config.mt.max_draft_tokens,
             config.mt.max_final_tokens,
-            config.mt.early_stop,
-            config.mt.reuse_drafts,
-            config.mt.release_held,
         )
 
     def warm_up(self, config: AgentConfig) -> None:
@@ -140,7 +137,7 @@ def _engine_heads(config: MtConfig, source: str, policy: Policy) -> tuple[Head, 
     heads: set[Head] = set()
     for target in TARGET_LANGUAGES if policy.needs_rows and config.engine == "vllm" else ():
         try:
-            found = headset.load(headset.head_set_path(config.head_set, source, target))
+            found = head_sets.load(head_sets.head_set_path(config.head_set, source, target))
         except UserError:
             continue
         heads.update(found.select(policy.row_convention, config.n_heads).heads)

@@ -9,10 +9,10 @@ from typing import Any
 
 from agent.errors import UserError
 from eval import table
-from eval.bootstrap import FEW_TALKS, METRICS, N_RESAMPLES, Comparison, RunStatistics, Unit, compare_runs
 from eval.score import read_scores
-from eval.segments import read_segments
-from eval.signature import fields_of
+from eval.scoring.bootstrap import FEW_TALKS, METRICS, N_RESAMPLES, Comparison, RunStatistics, Unit, compare_runs
+from eval.scoring.segments import read_segments
+from eval.scoring.signature import fields_of
 
 SAME = ("omnisteval", "sacrebleu", "unit", "bleu", "refs")
 """Signature fields that must be equal for two figures to be comparable."""

@@ -1,8 +1,8 @@
 """``alignatt overlap RUN``: what `agent.overlap` would gain, computed from the stage times of a run.
 
-A run's trace says how long the stages of every chunk took. Three schedules are laid over the clock of a live stream, in
-which a chunk arrives when it has been spoken: one stage after the other, the first draft beside the aligner, and
-translation beside the next chunk's recognition. Unlike simulstream's own CA, all let a late chunk delay the next.
+A run's trace says how long the stages of every chunk took. Two schedules are laid over the clock of a live stream, in
+which a chunk arrives when it has been spoken: one stage after the other, and the first draft beside the aligner. Unlike
+simulstream's own CA, both let a late chunk delay the next.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 from agent.errors import UserError
 from eval import table
-from eval.log import LOG_NAME, Talk, write_clean
+from eval.inputs.log import LOG_NAME, Talk, write_clean
 from eval.score import Options, Run, open_run, score
-from eval.wer import TRACE_NAME
+from eval.scoring.wer import TRACE_NAME
 
 RECOGNITION = ("vad", "asr", "align")
 DRAFTING = ("prefill", "decode", "replay")
@@ -26,13 +26,12 @@ DRAFTING = ("prefill", "decode", "replay")
 
 @dataclass(frozen=True)
 class Chunk:
-    """Seconds: ``arrival_s`` on the clock of the audio, ``lasts_s`` until the next one, the rest durations.
+    """Seconds: ``arrival_s`` on the clock of the audio, the rest durations.
 
     ``beside_s``: how much of the translation can be done while the aligner runs.
     """
 
     arrival_s: float
-    lasts_s: float
     recognition_s: float
     translation_s: float
     beside_s: float = 0.0
@@ -52,23 +51,6 @@ def beside_aligner(chunks: Sequence[Chunk]) -> list[tuple[int, float]]:
     return in_turn([replace(chunk, translation_s=chunk.translation_s - chunk.beside_s) for chunk in chunks])
 
 
-def overlapped(chunks: Sequence[Chunk]) -> list[tuple[int, float]]:
-    """The same with `agent.overlap.BesideNextChunk`: translation is waited for until the next chunk is due."""
-    shown: list[tuple[int, float]] = []
-    returned_s = translated_s = 0.0
-    ends: list[float] = []
-    for number, chunk in enumerate(chunks):
-        started_s = max(returned_s, chunk.arrival_s)
-        heard_s = started_s + chunk.recognition_s
-        translated_s = max(translated_s, heard_s) + chunk.translation_s
-        ends.append(translated_s)
-        last = number == len(chunks) - 1
-        returned_s = translated_s if last else min(translated_s, max(heard_s, started_s + chunk.lasts_s))
-        while len(shown) <= number and ends[len(shown)] <= returned_s:
-            shown.append((number, returned_s))
-    return shown
-
-
 def chunks_of(talk: Talk, trace: Sequence[dict[str, Any]], slower: float) -> list[Chunk]:
     """The chunks of a talk, computation ``slower`` times as long. UserError when trace and log do not fit."""
     n_steps = len(talk.steps)
@@ -80,9 +62,9 @@ def chunks_of(talk: Talk, trace: Sequence[dict[str, Any]], slower: float) -> lis
         lines = trace[number:] if number == n_steps - 1 else trace[number : number + 1]
         recognition_s = sum(line["stages_s"][name] for line in lines for name in RECOGNITION)
         translation_s = sum(sum(line["stages_s"].values()) for line in lines) - recognition_s
-        arrival_s, lasts_s = float(step["total_audio_processed"]), float(lines[0]["chunk_s"])
+        arrival_s = float(step["total_audio_processed"])
         beside_s = slower * sum(map(_beside_s, lines))
-        found.append(Chunk(arrival_s, lasts_s, slower * recognition_s, slower * translation_s, beside_s))
+        found.append(Chunk(arrival_s, slower * recognition_s, slower * translation_s, beside_s))
     return found
 
 
@@ -121,7 +103,7 @@ def simulate(run: Run, trace: dict[int, list[dict[str, Any]]], options: Options,
     """[RTF, then CU and CA for each schedule], CU and CA LongYAAL in ms."""
     chunks = {talk.name: chunks_of(talk, trace[talk.index], slower) for talk in run.talks}
     figures = []
-    for schedule in (in_turn, beside_aligner, overlapped):
+    for schedule in (in_turn, beside_aligner):
         talks = [shifted(talk, schedule(chunks[talk.name])) for talk in run.talks]
         with tempfile.TemporaryDirectory() as scratch:
             log = Path(scratch, LOG_NAME)
@@ -143,7 +125,7 @@ def show(folder: Path, options: Options, factors: Sequence[float]) -> None:
         raise UserError(f"{folder} was run with session.overlap={kind}: give a run without, whose stages took turns.")
     rows = []
     for slower in factors:
-        rtf, cu, ca, _, ca_beside, *overlapping = simulate(run, trace, options, slower)
-        rows.append([f"{slower:g}", "", f"{rtf:.2f}", *(f"{ms:.0f}" for ms in (cu, ca, ca_beside, *overlapping))])
-    header = ["slower", "", "RTF", "CU", "CA", "CA aligner", "CU chunks", "CA chunks"]
+        rtf, cu, ca, _, ca_beside = simulate(run, trace, options, slower)
+        rows.append([f"{slower:g}", "", f"{rtf:.2f}", *(f"{ms:.0f}" for ms in (cu, ca, ca_beside))])
+    header = ["slower", "", "RTF", "CU", "CA", "CA aligner"]
     print("\n".join(table.plain(header, rows)))

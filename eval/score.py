@@ -15,10 +15,8 @@ import yaml
 
 from agent.errors import UserError
 from agent.paths import resolve
-from eval import comet, omnisteval_run
-from eval.checks import check, erasure
-from eval.comet import Judged
-from eval.log import (
+from eval.inputs.checks import check, erasure
+from eval.inputs.log import (
     LOG_NAME,
     SIMULEVAL,
     SIMULSTREAM,
@@ -29,11 +27,14 @@ from eval.log import (
     read_log,
     real_time_factor,
 )
-from eval.quotes import Damaged
-from eval.references import DEMO_TALKS, SEGMENTS_NAME, References, load
-from eval.segments import SEGMENTS_FILE, dump, segments_of
-from eval.signature import group, signature
-from eval.wer import TRACE_NAME, word_error_rate
+from eval.inputs.quotes import Damaged
+from eval.inputs.references import DEMO_TALKS, SEGMENTS_NAME, References, load
+from eval.scoring import comet
+from eval.scoring import omnisteval as omnisteval_run
+from eval.scoring.comet import Judged
+from eval.scoring.segments import SEGMENTS_FILE, dump, segments_of
+from eval.scoring.signature import group, signature
+from eval.scoring.wer import TRACE_NAME, word_error_rate
 
 SCORES_NAME = "scores.json"
 REGIME_LIMIT_MS = {"low": 2000.0, "high": 4000.0}
@@ -128,7 +129,7 @@ class Run:
 
     @property
     def signature(self) -> str:
-        """See ``eval.signature``."""
+        """See ``eval.scoring.signature``."""
         return signature(self.log, self.references, self.language, self.config)
 
 

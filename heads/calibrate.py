@@ -19,8 +19,8 @@ from agent import __version__
 from agent.errors import UserError
 from agent.mt.attention import IMPLEMENTATION
 from agent.mt.drafter import RowConvention
+from agent.mt.head_sets import HeadSet
 from agent.mt.prompt import PromptLayout
-from heads.headset import HeadSet
 from heads.score import AlignedPair, RowStore, all_heads, collect, cut_short
 from heads.select import Candidate, Kind, MeanRows, Scores, bootstrap, candidates, score_heads, stability, winner
 

@@ -19,12 +19,12 @@ import yaml
 
 from agent.config import AgentConfig, MtConfig, PromptConfig, to_dict
 from agent.errors import UserError
+from agent.mt import head_sets, model_check
 from agent.mt.attention import IMPLEMENTATION, capturing, eager_rows
 from agent.mt.drafter import DraftRequest
 from agent.mt.hf import HFDrafter, end_of_turn_ids
 from agent.mt.prompt import LayoutError, PromptLayout
 from agent.paths import resolve
-from heads import check, headset
 from heads.calibrate import Subject
 from heads.capture import ROW_SCALE, BatchCapture
 from heads.score import AlignedPair, Forced, all_heads, force
@@ -125,8 +125,8 @@ def admit(config: AgentConfig) -> AgentConfig:
     Reads configuration and tokenizer only.
     """
     mt = dataclasses.replace(config.mt, model=portable(config.mt.model))
-    check.refuse(check.model_config(mt), config.mt.model)
-    prompt, _ = fit_layout(check.tokenizer(mt), config)
+    model_check.refuse(model_check.model_config(mt), config.mt.model)
+    prompt, _ = fit_layout(model_check.tokenizer(mt), config)
     if prompt.template:
         prompt = dataclasses.replace(prompt, template=str(resolve(prompt.template).resolve()))
     return dataclasses.replace(config, mt=dataclasses.replace(mt, prompt=prompt))
@@ -139,5 +139,5 @@ def output_files(folder: Path, config: AgentConfig) -> tuple[Path, Path]:
     existing = [str(file) for file in files if file.exists()]
     if existing:
         raise UserError(f"{', '.join(existing)} exists; name another folder with --output.")
-    headset.check_writable(files[0])
+    head_sets.check_writable(files[0])
     return files

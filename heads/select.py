@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from agent.mt.drafter import Head, RowConvention
-from heads.headset import ScoredHead
+from agent.mt.head_sets import ScoredHead
 from heads.score import CONVENTIONS, PairRows, RowStore, count_distances, unheard_auc
 
 Kind = Literal["any", "top", "greedy"]

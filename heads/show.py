@@ -14,7 +14,7 @@ from rich.text import Text
 
 from agent.errors import UserError
 from agent.mt.drafter import RowConvention
-from heads.headset import HeadSet, ScoredHead
+from agent.mt.head_sets import HeadSet, ScoredHead
 
 SUFFIXES = (".png", ".svg", ".pdf")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import random
 import statistics
 from collections import Counter
@@ -16,11 +15,10 @@ import torch
 from rich.console import Console
 
 from agent.config import AgentConfig
-from agent.errors import UserError
 from agent.mt.hf import load_model
 from agent.mt.prompt import PromptLayout
 from agent.paths import PROJECT
-from heads import align, corpus, endpoint
+from heads import align, corpus
 from heads.calibrate import Subject
 from heads.score import AlignedPair
 
@@ -39,16 +37,12 @@ class Prepared:
 
 
 def prepare(args: argparse.Namespace, source_lang: str, target_lang: str, console: Console) -> Prepared:
-    """Read, filter and align the corpus that the options of `heads.command.add_corpus` name; says what was left out."""
+    """Read, filter and align the corpus that the options name; says what was left out."""
     source, target = args.corpus
     held_out = args.held_out or sorted(PROJECT.glob(DEFAULT_HELD_OUT))
     read = corpus.read_corpus(
         source, target, target_lang, [line for path in held_out for line in corpus.read_lines(path)]
     )
-    if args.aligner_url:  # every pair costs a request: ask for no more than are scored
-        asked = tuple(spread(read.pairs, args.max_pairs))
-        unasked = Counter({"not asked for": len(read.pairs) - len(asked)})
-        read = dataclasses.replace(read, pairs=asked, left_out=read.left_out + unasked)
     links, how = _links(args, read)
     aligned = [align.to_aligned(pair, found) for pair, found in zip(read.pairs, links, strict=True)]
     usual = statistics.median(map(align.coverage, aligned))
@@ -87,13 +81,6 @@ def _links(args: argparse.Namespace, read: corpus.Corpus) -> tuple[list[align.Li
     segment = None
     if args.segmenter:
         segment = corpus.command_segmenter(args.segmenter, [pair.target for pair in read.pairs])
-    if args.aligner_url:
-        if not args.aligner_model:
-            raise UserError("--aligner-url wants --aligner-model NAME.")
-        kept = args.work / "alignments.jsonl" if args.work else None
-        server = endpoint.Endpoint(args.aligner_url, args.aligner_model)
-        how = {"name": f"endpoint, {args.aligner_model}", "segmenter": args.segmenter or "characters in CJK"}
-        return endpoint.align(server, read.pairs, segment, kept), {"aligner": how}
     found = _by_eflomal(args, read, segment)
     how = {"name": "eflomal", "symmetrisation": args.symmetrise, "segmenter": args.segmenter or "characters in CJK"}
     return found, {"aligner": how, "tools": {"eflomal": align.eflomal_version()}}

@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 from capture_models import HEADS, VOCABULARY, prompts
 
-from agent.capture import (
+from vllm_rows import (
     CaptureError,
     CaptureMismatchError,
     StopRule,
@@ -31,7 +31,7 @@ from agent.capture import (
     self_test_async,
     transformers_reference,
 )
-from agent.capture.vllm_internals import VERIFIED, vllm_version
+from vllm_rows.vllm_internals import VERIFIED, vllm_version
 
 N_ROWS = 17  # the last token's own row too: one token more is drafted
 # Prompts come in pieces of 96 tokens and outgrow the sliding windows.

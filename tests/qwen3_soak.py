@@ -23,7 +23,6 @@ import psutil
 import soundfile
 from tiny_qwen3_asr import build
 
-from agent import cli
 from agent.asr import qwen3
 from agent.asr.commit import normalize
 from agent.asr.contract import SAMPLE_RATE_HZ, Samples
@@ -31,6 +30,7 @@ from agent.asr.qwen3 import engine
 from agent.asr.qwen3.engine import Aligner, Transcriber, Transcription
 from agent.asr.qwen3.words import split_words
 from agent.asr.sphinx import SphinxRecognizer
+from agent.cli import main as cli
 from agent.words import SourceWord
 
 DEMO = Path(__file__).parent.parent / "demo"

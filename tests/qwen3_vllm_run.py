@@ -22,7 +22,6 @@ from qwen3_soak import MT
 from qwen3_sounds import TEXTS, chirp, expanded
 from short_talk import write_talk
 
-from agent import cli
 from agent.asr import build_recognizer, qwen3
 from agent.asr.contract import SAMPLE_RATE_HZ
 from agent.asr.qwen3 import engine
@@ -33,9 +32,10 @@ from agent.asr.qwen3.hf import HFClassifier, HFGenerator
 from agent.asr.qwen3.prompt import recognition_prompt
 from agent.asr.qwen3.vllm import VllmGenerator
 from agent.asr.qwen3.words import split_words
+from agent.cli import main as cli
 from agent.config import AgentConfig, AsrConfig, Qwen3Config
-from agent.engine.thread import EngineThread
 from agent.errors import UserError
+from agent.vllm_engine.thread import EngineThread
 
 TAILS_S = (10, 10.85, 20, 20.85, 27, 27.85)
 PRESET = "ende-low-a40"

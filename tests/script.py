@@ -23,7 +23,8 @@ def result_of(script: str, *arguments: str | Path, **variables: str) -> Any:
         stderr=subprocess.PIPE,
         text=True,
         cwd=TESTS.parent,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **variables},
+        env=os.environ
+        | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": f"{TESTS.parent}:{TESTS}", **variables},
         start_new_session=True,
     )
     try:

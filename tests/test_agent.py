@@ -18,9 +18,9 @@ from agent.asr.contract import Samples
 from agent.config import AgentConfig, AsrConfig, MtConfig, PolicyConfig, to_dict
 from agent.errors import UserError
 from agent.models import ModelCache
+from agent.mt import head_sets
 from agent.mt.drafter import Head
 from agent.words import Hypothesis, SourceWord
-from heads import headset
 
 MODELS = ModelCache()
 CHUNK = np.zeros(16_000, dtype=np.float32)
@@ -55,9 +55,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model")
     save_model(path)
     for target in ("de", "it", "zh"):
-        scored = (headset.ScoredHead(Head(5, 1), 0.9), headset.ScoredHead(Head(2, 0), 0.5))
-        found = headset.HeadSet("random", f"en-{target}", 6, 4, "predicting", 2, {"predicting": scored})
-        headset.save(path / f"heads-{target}.json", found)
+        scored = (head_sets.ScoredHead(Head(5, 1), 0.9), head_sets.ScoredHead(Head(2, 0), 0.5))
+        found = head_sets.HeadSet("random", f"en-{target}", 6, 4, "predicting", 2, {"predicting": scored})
+        head_sets.save(path / f"heads-{target}.json", found)
     return path
 
 

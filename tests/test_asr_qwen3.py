@@ -214,21 +214,6 @@ def test_log_probabilities_belong_to_words(recogniser: Any) -> None:
     assert list(got.log_probs) == pytest.approx([-0.01 * n for n in np.cumsum(lengths)])
 
 
-def test_rollback_gives_the_beginning_of_the_last_transcript(recogniser: Any) -> None:
-    _, checkpoint = recogniser
-    generator = ScriptedGenerator(checkpoint, " long people wait.", " the speech.")
-    transcriber = Transcriber(generator, checkpoint, "English", rollback_tokens=2)
-    got = transcriber.transcribe(chirp(2.0), "we measured how people")
-    asked = generator.asked[0].rpartition("<asr_text>")[2]
-    assert asked
-    assert "we measured how people".startswith(asked)
-    assert got.text == asked + " long people wait."
-    assert got.log_probs[0] is None
-    assert got.log_probs[-1] is not None
-    assert transcriber.transcribe(chirp(2.0), "a").text == "the speech."
-    assert generator.asked[1].endswith("language English<asr_text>")
-
-
 def test_nothing_can_come_before_the_aligners_audio(recogniser: Any, aligner: Any) -> None:
     for unit in ("<|im_start|>system\nhi<|im_end|>", "<timestamp>", "two words", "", "<|audio_start|>"):
         with pytest.raises(ValueError, match="not a unit"):

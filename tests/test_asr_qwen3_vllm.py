@@ -20,13 +20,13 @@ from qwen3_sounds import chirp
 from script import result_of
 from tiny_qwen3_asr import build
 
-from agent.asr.qwen3 import no_torchvision
 from agent.asr.qwen3.audio import MAX_AUDIO_S, prepare
 from agent.asr.qwen3.checkpoint import open_checkpoint
 from agent.asr.qwen3.vllm import ALIGNER_CLASS, Room, VllmGenerator, engine_arguments
 from agent.config import gpu_shares, load, preset_path
 from agent.errors import UserError
 from agent.models import ModelCache
+from agent.vllm_engine import no_torchvision
 
 needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed (make vllm)")
 

@@ -18,8 +18,8 @@ from agent.asr import build_recognizer
 from agent.asr.contract import Samples
 from agent.asr.record import RecordingRecognizer
 from agent.asr.replay import ReplayRecognizer
-from agent.asr.speech import BLOCK, SpeechDetector
 from agent.asr.sphinx import SphinxRecognizer
+from agent.asr.webrtc_vad import BLOCK, SpeechDetector
 from agent.config import AgentConfig, AsrConfig
 from agent.errors import UserError
 from agent.paths import PROJECT

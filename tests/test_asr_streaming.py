@@ -13,9 +13,9 @@ import soundfile
 
 from agent.asr.commit import normalize
 from agent.asr.contract import SAMPLE_RATE_HZ, Samples
+from agent.asr.silero_vad import VoiceDetector
 from agent.asr.sphinx import SphinxRecognizer
 from agent.asr.streaming import LEAD_S, MIN_SPEECH_S, StreamingRecognizer
-from agent.asr.voice import VoiceDetector
 from agent.words import Hypothesis, SourceWord
 
 DEMO = Path(__file__).parent.parent / "demo"

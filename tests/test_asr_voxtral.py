@@ -17,7 +17,6 @@ import pytest
 from qwen3_sounds import chirp
 from script import result_of
 
-from agent import cli
 from agent.asr import build_recognizer
 from agent.asr.contract import SAMPLE_RATE_HZ, Samples
 from agent.asr.qwen3.engine import Generated
@@ -26,6 +25,7 @@ from agent.asr.streaming import Before
 from agent.asr.voxtral.checkpoint import LOOK_AHEAD_SAMPLES, RELEASED, TOKEN_SAMPLES, Checkpoint, open_checkpoint
 from agent.asr.voxtral.transcriber import Heard, Transcriber
 from agent.asr.voxtral.vllm import engine_arguments
+from agent.cli import main as cli
 from agent.config import AgentConfig, AsrConfig, Qwen3Config, VoxtralConfig, gpu_shares, load, preset_path
 from agent.errors import UserError
 from agent.weights import find, missing_files, named_models
@@ -263,7 +263,7 @@ def test_configuration(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     for delay_ms in (0, 500, 1280):
         with pytest.raises(UserError, match=r"asr\.voxtral\.delay_ms"):
             load(preset_path("ende-low"), {"asr.voxtral.delay_ms": delay_ms})
-    for key, value in (("asr.max_live_s", 2.9), ("asr.qwen3.context", "Kant"), ("asr.qwen3.rollback_tokens", 5)):
+    for key, value in (("asr.max_live_s", 2.9), ("asr.qwen3.context", "Kant")):
         load(preset_path("ende-low"), {key: value})
         with pytest.raises(UserError, match=key):
             load(preset_path("ende-low"), {"asr.engine": "voxtral", key: value})

@@ -16,8 +16,8 @@ from test_asr_streaming import committed, stream, talk
 
 from agent.asr.contract import SAMPLE_RATE_HZ, Samples
 from agent.asr.qwen3.engine import Generated, Transcription
+from agent.asr.silero_vad import VoiceDetector
 from agent.asr.streaming import StreamingRecognizer
-from agent.asr.voice import VoiceDetector
 from agent.asr.voxtral.checkpoint import LOOK_AHEAD_SAMPLES, TOKEN_SAMPLES, Checkpoint
 from agent.asr.voxtral.transcriber import Transcriber
 from agent.words import SourceWord

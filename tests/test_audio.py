@@ -12,8 +12,8 @@ import pytest
 import soundfile
 from av.audio.frame import AudioFrame
 
-from agent.audio import SAMPLE_RATE, convert, decode, find_talks
 from agent.errors import UserError
+from agent.run.talks import SAMPLE_RATE, convert, decode, find_talks
 
 SECONDS = 2.0
 CODECS = {"mp3": "libmp3lame", "mp4": "aac", "ogg": "libopus", "mkv": "flac"}

@@ -10,12 +10,12 @@ import pytest
 from test_fewer_tokens import spoken
 
 from agent.asr.record import Recording, Step, write_recording
-from agent.config import MtConfig
-from agent.requirements import has_vllm
-from eval.bench import __main__ as command
-from eval.bench import fewer_tokens, transformers_rows
-from eval.bench.parts import PARTS, Options
-from eval.bench.result import Result, shown, table, write, write_page
+from agent.config import MtConfig, load, preset_path
+from agent.run.missing import has_vllm
+from bench import __main__ as command
+from bench import fewer_tokens, transformers_rows
+from bench.parts import PARTS, Options
+from bench.result import Result, shown, table, write, write_page
 
 RESULT = Result("rows", "Rows", "What it costs.", ("way", "ms", "off"), (("a", 1.5, None), ("b", 1234.5, 2e-6)))
 
@@ -68,7 +68,7 @@ def test_the_command_writes_one_part_and_knows_no_other(
 def test_decoded_tokens_are_counted_for_every_setting(tmp_path: Path) -> None:
     steps = spoken(["The teacher repairs the old machine in the garden."])
     recorded = tuple(Step(8000, f"{number:064x}", step) for number, step in enumerate(steps[:-1]))
-    chunk = fewer_tokens.with_setting("ende-low", "plain drafts").speech_chunk_size
+    chunk = load(preset_path("ende-low")).speech_chunk_size
     write_recording(Recording("0" * 64, "test", recorded, steps[-1]), tmp_path).rename(
         tmp_path / f"talk-{chunk}.asr.jsonl"
     )

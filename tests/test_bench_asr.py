@@ -13,10 +13,9 @@ from agent.asr.contract import SAMPLE_RATE_HZ
 from agent.asr.qwen3.checkpoint import Checkpoint
 from agent.asr.qwen3.hf import HFGenerator
 from agent.errors import UserError
-from eval.bench import asr_rollback, asr_windows
-from eval.bench.asr_rollback import FixedRate
-from eval.bench.asr_windows import Asked, random_recogniser
-from eval.bench.parts import Options
+from bench import asr_windows
+from bench.asr_windows import Asked, random_recogniser
+from bench.parts import Options
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +53,3 @@ def test_a_short_talk_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "short.wav", chirp(2.0), SAMPLE_RATE_HZ)
     with pytest.raises(UserError, match="needs 48 s of 16 kHz mono"):
         asr_windows.measure(Options((tmp_path / "short.wav",)))
-
-
-def test_rolling_back_decodes_less(tiny: tuple[HFGenerator, Checkpoint], monkeypatch: pytest.MonkeyPatch) -> None:
-    generator, checkpoint = tiny
-    monkeypatch.setattr(asr_rollback, "TO_S", 7.0)
-    runs = {}
-    for rollback in (0, 5):
-        fixed = FixedRate(generator, checkpoint, "English")
-        runs[rollback] = asr_rollback.transcribe(fixed, checkpoint, [chirp(8.0, seed=3)], rollback)
-    texts = runs[0][0]
-    assert len(texts) == len(runs[5][0]) == 5
-    assert 5 < runs[5][1] < runs[0][1]
-    decoded, n_different, n_requests, shared = asr_rollback.summarise(runs[0], texts)
-    assert (decoded, n_different, n_requests, shared) == (runs[0][1] / 5, 0, 5, 1.0)
-    assert asr_rollback.summarise((["a b c", "a"], 4), ["a b d", "a"]) == (2.0, 1, 2, pytest.approx(5 / 6))

@@ -8,10 +8,10 @@ import pytest
 from transformers import AutoConfig
 
 from agent.errors import UserError
-from eval.bench import vllm_capture, vllm_engine, vllm_sessions
-from eval.bench.vllm_engine import Round
-from eval.bench.vllm_sessions import Run
-from eval.bench.vllm_shapes import prompts, shape
+from bench import vllm_capture, vllm_engine, vllm_sessions
+from bench.vllm_engine import Round
+from bench.vllm_sessions import Run
+from bench.vllm_shapes import prompts, shape
 
 
 def test_a_ratio_compares_rounds_that_follow_each_other() -> None:

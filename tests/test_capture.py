@@ -13,23 +13,23 @@ import numpy as np
 import pytest
 import torch
 
-from agent.capture import CaptureError, CaptureMismatchError, StopRule, engine_options, merge, sampling_args
-from agent.capture.layers import CapturedLayer
-from agent.capture.options import CONFIG_KEY
-from agent.capture.processors import StopMixin
-from agent.capture.record import Recorder
-from agent.capture.replay import attention_rows, read_pages
-from agent.capture.self_test import SelfTest
-from agent.capture.tracker import TrackedRequest, Tracker
+from vllm_rows import CaptureError, CaptureMismatchError, StopRule, engine_options, merge, sampling_args
+from vllm_rows.layers import CapturedLayer
+from vllm_rows.options import CONFIG_KEY
+from vllm_rows.processors import StopMixin
+from vllm_rows.record import Recorder
+from vllm_rows.replay import attention_rows, read_pages
+from vllm_rows.self_test import SelfTest
+from vllm_rows.tracker import TrackedRequest, Tracker
 
 BLOCK = 4
 
 
 def test_importing_the_package_imports_neither_vllm_nor_the_rest_of_the_project() -> None:
     code = (
-        "import sys, agent.capture, agent.capture.plugin; names = set(sys.modules); "
+        "import sys, agent.capture, vllm_rows.plugin; names = set(sys.modules); "
         "assert 'vllm' not in names; "
-        "print([n for n in names if n.startswith('agent.') and not n.startswith('agent.capture')])"
+        "print([n for n in names if n.startswith('agent.') and not n.startswith('vllm_rows')])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = result.stdout.strip()

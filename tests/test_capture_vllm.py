@@ -23,8 +23,8 @@ import torch
 from capture_models import ENVIRONMENT, HEADS, VOCABULARY, Eager, save_checkpoint
 
 import agent
-from agent.capture.self_test import KERNEL_TOLERANCE
-from agent.capture.vllm_internals import VERIFIED, vllm_version
+from vllm_rows.self_test import KERNEL_TOLERANCE
+from vllm_rows.vllm_internals import VERIFIED, vllm_version
 
 TOLERANCE = 2e-5
 TIE = 1e-3

@@ -16,10 +16,10 @@ import pytest
 import soundfile
 import yaml
 
-from agent.cli import alignatt, simulstream
-from agent.output import CONFIG, LOG, MANIFEST
-from agent.settings import OUR_AGENT, Options, resolve
-from agent.watch import StepView, WatchReporter
+from agent.cli.main import alignatt, simulstream
+from agent.run.folder import CONFIG, LOG, MANIFEST
+from agent.run.settings import OUR_AGENT, Options, resolve
+from agent.run.watch import StepView, WatchReporter
 
 TESTS = Path(__file__).parent
 COMMAND = Path(sys.executable).with_name("simulstream")
@@ -97,7 +97,7 @@ def test_the_log_is_simulstreams_own(folder: Path, monkeypatch: pytest.MonkeyPat
     from simulstream.inference import main
     from simulstream.metrics.logger import METRICS_LOGGER
 
-    from agent.audio import convert
+    from agent.run.talks import convert
 
     assert echo("--source", "first.flac", "second.flac", "--src-lang", "en", "--tgt-lang", "de", "--output", "x") == 0
     (folder / "wav").mkdir()
@@ -176,7 +176,7 @@ def test_watch_shows_accepted_and_held_words(folder: Path, capsys: pytest.Captur
 def test_watch_on_a_terminal(folder: Path) -> None:
     from rich.console import Console
 
-    from agent.audio import Talk
+    from agent.run.talks import Talk
 
     console = Console(force_terminal=True, width=60, record=True, file=(folder / "terminal").open("w"))
     with WatchReporter(console) as reporter:
@@ -312,7 +312,7 @@ def test_the_installed_command(bad_folder: Path) -> None:
 
 def test_bad_input_loads_no_torch(bad_folder: Path) -> None:
     program = (
-        "import sys; from agent.cli import simulstream; "
+        "import sys; from agent.cli.main import simulstream; "
         "code = simulstream(['--agent', 'agent.AlignAttAgent', '--config', 'good.yaml', '--source', 'text.wav']); "
         "sys.exit(code + 10 * ('torch' in sys.modules))"
     )
@@ -334,7 +334,7 @@ def test_system_refusals_are_one_line(
     def full(*values: object) -> None:
         raise OSError(28, "No space left on device", "x")
 
-    monkeypatch.setattr("agent.manifest.write", full)
+    monkeypatch.setattr("agent.run.manifest.write", full)
     before = names(folder)
     assert echo("--source", "second.flac", "--output", "x") == 2
     assert capsys.readouterr().err.endswith("simulstream: No space left on device: x\n")

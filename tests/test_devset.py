@@ -11,9 +11,9 @@ import pytest
 import soundfile
 import yaml
 
-from agent.audio import find_talks
-from agent.cli import alignatt
-from eval.references import load
+from agent.cli.main import alignatt
+from agent.run.talks import find_talks
+from eval.inputs.references import load
 
 LINES = ['He said "yes".', "Fine.", "One.", "Two."]
 DAMAGED = ['"He said ""yes"".', 'Fine."', "One.", "Two."]

@@ -11,22 +11,22 @@ import pytest
 import torch
 from tiny import save_model
 
-from agent import doctor
-from agent.capture import vllm_internals
-from agent.cli import alignatt
+from agent.cli import doctor
+from agent.cli.main import alignatt
 from agent.config import AgentConfig, MtConfig, VllmConfig
+from agent.mt import head_sets
 from agent.mt.attention import AttentionCall
 from agent.mt.drafter import Head
-from heads import headset
+from vllm_rows import vllm_internals
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model")
     save_model(path)
-    scored = (headset.ScoredHead(Head(5, 1), 0.9), headset.ScoredHead(Head(2, 0), 0.5))
-    found = headset.HeadSet(str(path), "en-de", 6, 4, "predicting", 2, {"predicting": scored})
-    headset.save(path / "heads.json", found)
+    scored = (head_sets.ScoredHead(Head(5, 1), 0.9), head_sets.ScoredHead(Head(2, 0), 0.5))
+    found = head_sets.HeadSet(str(path), "en-de", 6, 4, "predicting", 2, {"predicting": scored})
+    head_sets.save(path / "heads.json", found)
     return path
 
 

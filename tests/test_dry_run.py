@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from agent import profiles, requirements
 from agent.catalogue import CATALOGUE
-from agent.cli import simulstream
+from agent.cli.main import simulstream
 from agent.config import load, preset_names, preset_path
 from agent.errors import UserError
-from agent.settings import Options, resolve
+from agent.run import missing, profiles
+from agent.run.settings import Options, resolve
 from agent.weights import named_models
 
 FULL = [name for name in preset_names() if "-a40" in name]
@@ -21,7 +21,7 @@ OURS = ["--agent", "agent.AlignAttAgent"]
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine without GPU and weights. Its hub cache."""
-    monkeypatch.setattr(requirements, "has_gpu", lambda: False)
+    monkeypatch.setattr(missing, "has_gpu", lambda: False)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path / "hub"
 
@@ -86,7 +86,7 @@ def test_what_vllm_reserves_is_in_the_memory_plan(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(requirements, "has_vllm", lambda: False)
+    monkeypatch.setattr(missing, "has_vllm", lambda: False)
     assert simulstream([*OURS, "--preset", "ende-low-a40", "--dry-run", "--set", "regime=low", *changes]) == 0
     printed = capsys.readouterr().out
     assert [part for part in shown if part not in printed] == []
@@ -134,7 +134,7 @@ def test_models_that_are_here_are_not_missing(bare: Path, tmp_path: Path) -> Non
         (tmp_path / name).touch()
     changes = [f"{key}={tmp_path}" for key in ("asr.model", "asr.qwen3.aligner", "mt.model")]
     changes += ["mt.device=cpu", "mt.engine=hf", "asr.qwen3.engine=hf"]
-    requirements.check(resolve(Options(preset="ende-low-a40", assignments=tuple(changes))))
+    missing.check(resolve(Options(preset="ende-low-a40", assignments=tuple(changes))))
 
 
 def test_a_profile_names_the_preset() -> None:

@@ -10,7 +10,7 @@ import pytest
 from omnisteval.alignment import Word
 from omnisteval.alignment import align_sequences as whole_table
 
-from eval.alignment import align_sequences
+from eval.scoring.alignment import align_sequences
 
 CHARACTERS = list("我你他,。，x")
 WORDS = ["ab", "ba", "abc", ".", ",", "x", "cab", "", "d", "-", "(", "xyz", "ß"]

@@ -12,10 +12,10 @@ from test_eval_command import alignatt
 from test_eval_score import chinese_talks, german_talks, write_references, write_run
 
 from agent.errors import UserError
-from eval.bootstrap import RunStatistics, compare_runs, default_unit, resample
 from eval.compare import open_runs, paired_test, run_names
 from eval.score import Options, read_scores, score
-from eval.segments import SEGMENTS_FILE, Segment, read_segments
+from eval.scoring.bootstrap import RunStatistics, compare_runs, default_unit, resample
+from eval.scoring.segments import SEGMENTS_FILE, Segment, read_segments
 
 REFERENCES = [
     f"the {noun} is in the {place} now" for noun in ["dog", "cat", "man", "bird"] for place in ["house", "park"]

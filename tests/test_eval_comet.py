@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from test_eval_score import german_talks, write_references, write_run
 
-from agent.cli import alignatt
-from eval import comet
-from eval.bootstrap import RunStatistics, compare_runs
-from eval.segments import read_segments
+from agent.cli.main import alignatt
+from eval.scoring import comet
+from eval.scoring.bootstrap import RunStatistics, compare_runs
+from eval.scoring.segments import read_segments
 
 ENVIRONMENT = Path(__file__).parents[1] / comet.ENVIRONMENT / "bin" / "python"
 FAKE = """#!{python}

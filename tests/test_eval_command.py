@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from test_eval_score import german_talks, offline_run, write_references, write_run
 
+from agent.cli.evaluation import add_parsers
 from agent.errors import UserError
 from eval import table
-from eval.command import add_parsers
 
 
 def alignatt(*words: str | Path) -> int:

@@ -14,11 +14,11 @@ from test_eval_command import alignatt
 from test_eval_score import CHINESE, GERMAN, chinese_talks, german_talks, write_references, write_run
 
 from agent.errors import UserError
-from eval import quotes
-from eval.log import SIMULEVAL, read_log
-from eval.references import load
+from eval.inputs import quotes
+from eval.inputs.log import SIMULEVAL, read_log
+from eval.inputs.references import load
+from eval.inputs.simuleval import own_elapsed, units_of
 from eval.score import Options, Scores, score
-from eval.simuleval import own_elapsed, units_of
 
 KEYS = {
     "BLEU": "bleu",

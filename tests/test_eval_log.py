@@ -10,9 +10,9 @@ import yaml
 from test_eval_score import ENGLISH, SEGMENTS, append, german_talks, write_references, write_run
 
 from agent.errors import UserError
-from eval import references
-from eval.log import clean_tokens, read_log, real_time_factor
-from eval.wer import edit_distance, normalise, read_committed, word_error_rate
+from eval.inputs import references
+from eval.inputs.log import clean_tokens, read_log, real_time_factor
+from eval.scoring.wer import edit_distance, normalise, read_committed, word_error_rate
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import yaml
 
 from agent import __version__
 from agent.errors import UserError
-from eval import omnisteval_run
 from eval.score import Options, Scores, score
+from eval.scoring import omnisteval as omnisteval_run
 
 GERMAN = ["Das Haus ist klein.", "Wir gehen heute in den Park.", "Der Hund schläft im Garten."]
 ITALIAN = ["La casa è piccola.", "Oggi andiamo al parco.", "Il cane dorme in giardino."]

@@ -16,20 +16,19 @@ from test_policy import view
 from test_session import UPPER, committed, live, make, run, said
 from tiny import gemma4_config, metaspace_tokenizer, random_model
 
-from agent.config import PolicyConfig, PromptConfig, SessionConfig, preset_path
+from agent.config import PolicyConfig, PromptConfig, SessionConfig, load, preset_path
 from agent.models import ModelCache
 from agent.mt.attention import IMPLEMENTATION
 from agent.mt.drafter import Draft, DraftRequest, Head, StopRule
+from agent.mt.head_sets import Selection
 from agent.mt.hf import HFDrafter
 from agent.mt.policy import build_policy
 from agent.mt.prompt import PromptLayout
 from agent.mt.translator import Translator
 from agent.session import Session
 from agent.words import Frontier, Hypothesis, SourceWord
-from eval.bench.fewer_tokens import translate, with_setting
-from heads.headset import Selection
+from bench.fewer_tokens import translate
 
-SWITCHES = ("early_stop", "reuse_drafts", "release_held")
 NONE, ALL = (False, False, False), (True, True, True)
 SETTINGS = (NONE, (True, False, False), (False, True, False), (False, False, True), ALL)
 
@@ -255,7 +254,7 @@ def test_no_switch_changes_what_is_said(policy: PolicyConfig, language: str) -> 
         plain = texts[NONE]
         n_said += len("".join(plain))
         for switches, text in texts.items():
-            assert text == plain, (seed, dict(zip(SWITCHES, switches, strict=True)))
+            assert text == plain, (seed, switches)
     assert n_said > 60
     assert calls[False, False, True] < calls[NONE]
 
@@ -265,7 +264,7 @@ def test_no_switch_changes_what_is_said(policy: PolicyConfig, language: str) -> 
 def test_the_embedded_model_says_the_same_and_decodes_less(preset: str, models: ModelCache) -> None:
     sentences = (preset_path(preset).parents[2] / "demo/talks/ref.en.txt").read_text(encoding="utf-8").splitlines()[:5]
     plain, less = (
-        translate(with_setting(preset, name), models, {preset: spoken(sentences)})
+        translate(load(preset_path(preset)), name, models, {preset: spoken(sentences)})
         for name in ("plain drafts", "all three")
     )
     assert less.texts == plain.texts

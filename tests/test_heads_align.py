@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import UserError
-from demo.calibrate import write_corpus
+from demo.make.calibrate import write_corpus
 from heads import align
 from heads.align import PROGRAM, coverage, eflomal, given, read_pharaoh, to_aligned
 from heads.corpus import SentencePair, read_corpus

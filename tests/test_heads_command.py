@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from tiny import save_model
 
-from agent.cli import alignatt
+from agent.cli.main import alignatt
+from agent.mt.head_sets import SETS, load, save
 from agent.paths import PROJECT
-from demo.calibrate import write_corpus
+from demo.make.calibrate import write_corpus
 from heads.align import PROGRAM
-from heads.headset import SETS, load, save
 from heads.score import AlignedPair, run_batch
 from heads.text import with_context
 

@@ -18,10 +18,10 @@ from agent.config import PromptConfig
 from agent.errors import UserError
 from agent.mt.attention import IMPLEMENTATION, eager_rows
 from agent.mt.drafter import Head
+from agent.mt.head_sets import load, save
 from agent.mt.prompt import PromptLayout
 from heads.calibrate import Subject, calibrate, signature
 from heads.capture import ROW_SCALE
-from heads.headset import load, save
 from heads.score import (
     CONVENTIONS,
     AlignedPair,

@@ -11,7 +11,7 @@ import pytest
 
 from agent.errors import UserError
 from agent.mt.drafter import Head
-from heads.headset import SETS, HeadSet, ScoredHead, check_fits, fingerprint, head_set_path, load, save
+from agent.mt.head_sets import SETS, HeadSet, ScoredHead, check_fits, fingerprint, head_set_path, load, save
 
 
 def ranked(*triples: tuple[int, int, float]) -> tuple[ScoredHead, ...]:

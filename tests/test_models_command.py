@@ -12,7 +12,7 @@ import pytest
 
 from agent import catalogue, weights
 from agent.catalogue import CATALOGUE, Published
-from agent.cli import alignatt
+from agent.cli.main import alignatt
 from agent.config import AgentConfig, AsrConfig, MtConfig
 from agent.errors import UserError
 from agent.weights import find, missing_files, named_models, parse_name

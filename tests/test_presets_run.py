@@ -13,7 +13,7 @@ from short_talk import write_talk
 from tiny_qwen3_asr import build
 
 from agent.asr.qwen3 import engine
-from agent.cli import alignatt, simulstream
+from agent.cli.main import alignatt, simulstream
 from agent.config import load, preset_names, preset_path
 
 FULL = [name for name in preset_names() if "-a40" in name]

@@ -24,13 +24,14 @@ from transformers import (
 )
 
 from agent import config as agent_config
-from agent.cli import alignatt, simulstream
+from agent.cli.main import alignatt, simulstream
 from agent.errors import UserError
+from agent.mt import model_check
 from agent.mt.attention import IMPLEMENTATION, AttentionCall
+from agent.mt.head_sets import load
 from agent.paths import PROJECT
-from demo.calibrate import write_corpus
-from heads import check, probe
-from heads.headset import load
+from demo.make.calibrate import write_corpus
+from heads import probe
 from heads.score import AlignedPair
 
 SHAPE: dict[str, Any] = {
@@ -111,7 +112,7 @@ def test_other_architectures_are_refused_with_the_reason(
 ) -> None:
     config.save_pretrained(tmp_path)
     with pytest.raises(UserError, match=reason):
-        check.refuse(check.model_config(agent_config.MtConfig(model=str(tmp_path))), "X")
+        model_check.refuse(model_check.model_config(agent_config.MtConfig(model=str(tmp_path))), "X")
     out = tmp_path / "out"
     assert alignatt(["probe", str(tmp_path), *corpus(tmp_path), "--output", str(out)]) == 2
     calibrate = ["heads", "calibrate", "--set", f"mt.model={tmp_path}", "--output", str(out / "x.json")]
@@ -123,10 +124,10 @@ def test_other_architectures_are_refused_with_the_reason(
 
 def test_a_hybrid_family_is_judged_by_its_layers(tmp_path: Path) -> None:
     config = GraniteMoeHybridConfig(num_hidden_layers=2, layer_types=["attention", "attention"], mamba_d_state=16)
-    check.refuse(config, "X")
+    model_check.refuse(config, "X")
     config.layer_types = ["mamba", "attention"]
     with pytest.raises(UserError, match=r"layers without attention rows \(mamba\)"):
-        check.refuse(config, "X")
+        model_check.refuse(config, "X")
 
 
 def test_a_model_without_template_is_told_how_to_give_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

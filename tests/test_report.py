@@ -21,10 +21,10 @@ from test_eval_command import alignatt
 from test_eval_foreign import write_simuleval
 from test_eval_score import german_talks, write_references, write_run
 
-from agent.cli import simulstream
+from agent.cli.main import simulstream
 from agent.errors import UserError
 from agent.paths import PROJECT
-from eval.log import read_log
+from eval.inputs.log import read_log
 from eval.report import build, data
 from eval.report.audio import mp3
 from eval.report.budget import budget

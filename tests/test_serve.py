@@ -22,9 +22,9 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from agent.cli import simulstream
-from agent.output import CONFIG, LOG, MANIFEST
+from agent.cli.main import simulstream
 from agent.paths import PROJECT
+from agent.run.folder import CONFIG, LOG, MANIFEST
 
 TESTS = Path(__file__).parent
 COMMAND = Path(sys.executable).with_name("simulstream")
@@ -187,7 +187,7 @@ def test_a_server_that_fails_to_load_leaves_no_log(tmp_path: Path, monkeypatch: 
         raise RuntimeError("no weights")
 
     monkeypatch.setattr(echo_agent.EchoAgent, "load_model", fail)
-    monkeypatch.setattr("agent.serve._warm_up_resampler", lambda: None)
+    monkeypatch.setattr("agent.run.serve._warm_up_resampler", lambda: None)
     with pytest.raises(RuntimeError, match="no weights"):
         simulstream(["serve", *ECHO, "--port", "0", "--output", str(tmp_path / "log")])
     assert list(tmp_path.iterdir()) == []
@@ -199,8 +199,8 @@ def test_a_server_that_fails_to_load_leaves_no_log(tmp_path: Path, monkeypatch: 
     reason="needs the agent and the demo model",
 )
 def test_the_agent_says_the_same_served_as_in_a_run(tmp_path: Path) -> None:
-    from agent.cli import first_demo_talk
-    from agent.settings import Options, resolve
+    from agent.cli.main import first_demo_talk
+    from agent.run.settings import Options, resolve
 
     soundfile.write(tmp_path / "talk.wav", soundfile.read(first_demo_talk())[0][: 16_000 * 20], 16_000)
     talk = str(tmp_path / "talk.wav")

@@ -11,12 +11,12 @@ from tiny import byte_level_tokenizer, metaspace_tokenizer
 
 from agent.config import PolicyConfig, PromptConfig, SessionConfig
 from agent.mt.drafter import Draft, DraftRequest, Head
+from agent.mt.head_sets import Selection
 from agent.mt.policy import build_policy
 from agent.mt.prompt import PromptLayout
 from agent.mt.translator import Translator
 from agent.session import Session, StepRecord
 from agent.words import Hypothesis, SourceWord
-from heads.headset import Selection
 
 Script = Callable[[list[str], str], str]
 

@@ -10,8 +10,8 @@ from transformers import AutoTokenizer
 from agent.config import MtConfig
 from agent.mt.drafter import DraftRequest, Head
 from agent.mt.hf import HFDrafter, end_of_turn_ids, load_model
-from demo.build import FOLDER
-from demo.skeleton import N_HEADS, skeleton_config, write_skeleton
+from bench.skeletons.text import N_HEADS, skeleton_config, write_skeleton
+from demo.make.model import FOLDER
 
 
 def test_a_small_skeleton_loads_and_drafts(tmp_path: Path) -> None:

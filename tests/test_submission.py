@@ -12,11 +12,11 @@ import pytest
 import soundfile
 import yaml
 
-from agent.audio import decode
-from agent.cli import alignatt, simulstream
+from agent.cli.main import alignatt, simulstream
 from agent.paths import PROJECT
-from agent.settings import Options as Given
-from agent.settings import resolve
+from agent.run.settings import Options as Given
+from agent.run.settings import resolve
+from agent.run.talks import decode
 from eval.score import Options, score
 from eval.submission import contents
 from eval.submission.build import build, entry_of, pack, write_sums
@@ -234,7 +234,7 @@ def test_the_same_runs_make_the_same_tarball(package: Package, folder: Path) -> 
 def test_models_and_files_of_ones_own_are_mounted_or_packed(package: Package, folder: Path, tmp_path: Path) -> None:
     own = folder / "own"
     (own / "gemma").mkdir(parents=True)
-    heads = PROJECT / "heads" / "sets" / "demo-en-de.json"
+    heads = PROJECT / "agent" / "head_sets" / "demo-en-de.json"
     shutil.copy(heads, own / "mine-de.json")
     runs = []
     for regime in ("low", "high"):
@@ -243,8 +243,8 @@ def test_models_and_files_of_ones_own_are_mounted_or_packed(package: Package, fo
         settings = resolve(Given(preset=f"ende-{regime}-a40", assignments=tuple(changes)))
         (tmp_path / regime / "config.yaml").write_text(settings.dump(), encoding="utf-8")
         runs.append(tmp_path / regime)
-    wheel = package.root / package.submission.wheel
-    root = unpack(build(runs, "Own", "no-context", "own@example.org", tmp_path / "out", wheel), tmp_path / "un")
+    wheels = [package.root / wheel for wheel in package.submission.wheels]
+    root = unpack(build(runs, "Own", "no-context", "own@example.org", tmp_path / "out", wheels), tmp_path / "un")
     config = yaml.safe_load((root / "en-de/low/config.yaml").read_text(encoding="utf-8"))
     assert config["mt"]["model"] == "/weights/gemma"
     assert config["mt"]["head_set"] == "/submission/en-de/low/mine-de.json"

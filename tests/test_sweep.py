@@ -13,9 +13,9 @@ import pytest
 import soundfile
 import yaml
 
-from agent.audio import decode
-from agent.cli import alignatt
+from agent.cli.main import alignatt
 from agent.errors import UserError
+from agent.run.talks import decode
 from eval.sweep import run, summary, work
 from eval.sweep.run import Resources
 from eval.sweep.spec import Sweep, read_spec
@@ -102,7 +102,7 @@ def test_cells_are_policies_times_grids(tmp_path: Path) -> None:
         ({"policies": {"alignat": {}}}, "alignat"),
         ({"grid": {"speech_chunk_size": 1.0}}, "grid.speech_chunk_size must be a list"),
         ({"directions": ["ende"]}, "a direction is <source>-<target>"),
-        ({"set": {"session.overlap": "chunks"}}, "leave out session.overlap"),
+        ({"set": {"session.overlap": "aligner"}}, "leave out session.overlap"),
         ({"talks": {"dev": {"audio": ["x.flac"]}}}, "wants audio (files) and references"),
         ({"talks": {}}, "talks missing"),
     ],
@@ -156,8 +156,9 @@ def test_front_and_winners(done: Sweep, capsys: pytest.CaptureFixture[str]) -> N
     front = summary.pareto(found)
     assert [r["cu_long_yaal_ms"] for r in front] == sorted(r["cu_long_yaal_ms"] for r in front)
     assert [r["bleu"] for r in front] == sorted(r["bleu"] for r in front)
-    best = {(w.regime, w.policy): w for w in summary.winners(done, found)}
-    assert set(best) == {(regime, policy) for regime in ("low", "high") for policy in ("alignatt", "wait-k")}
+    best = {(w.regime, w.policy): w for w in summary.winners(found, done.sets[0].name)}
+    regimes = ("low", "low =", "high", "high =")
+    assert set(best) == {(regime, policy) for regime in regimes for policy in ("alignatt", "wait-k")}
     within = [r["bleu"] for r in found if r["policy"] == "wait-k" and r["cu_long_yaal_ms"] <= 4000]
     assert best["high", "wait-k"].results["dev"]["bleu"] == max(within)
     summary.show(done, found)
@@ -170,6 +171,38 @@ def test_front_and_winners(done: Sweep, capsys: pytest.CaptureFixture[str]) -> N
     assert svg.count('id="point-') == 4
     assert all(name in svg for name in ("alignatt", "wait-k", "offline cascade"))
     assert (done.output / "summary.json").is_file()
+
+
+def test_equal_latency_is_that_of_the_baseline() -> None:
+    def row(policy: str, key: int, bleu: float, cu_ms: float | None) -> dict[str, object]:
+        return {
+            "direction": "en-de",
+            "policy": policy,
+            "name": f"{key}",
+            "keys": {"k": key},
+            "talks_set": "dev",
+            "bleu": bleu,
+            "cu_long_yaal_ms": cu_ms,
+        }
+
+    rows = [
+        row("alignatt", 1, 70.0, 1500),
+        row("alignatt", 2, 71.0, 1520),
+        row("cut-last", 3, 60.0, 1510),
+        row("cut-last", 4, 65.0, 1544),
+        row("cut-last", 5, 69.0, 1700),
+        row("paper", 6, 50.0, 4600),
+        row("offline", 7, 80.0, None),
+    ]
+    best = {(w.regime, w.policy): (w.results["dev"]["bleu"], w.kept) for w in summary.winners(rows, "dev")}
+    assert {key: best[key] for key in best if key[0].startswith("low")} == {
+        ("low", "alignatt"): (71.0, True),
+        ("low", "cut-last"): (69.0, True),
+        ("low", "paper"): (50.0, False),
+        ("low =", "alignatt"): (71.0, True),
+        ("low =", "cut-last"): (65.0, True),
+        ("low =", "paper"): (50.0, False),
+    }
 
 
 def test_slurm_lists_the_same_cells(done: Sweep, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,10 +6,10 @@ import pytest
 import soundfile
 import yaml
 
-from demo import talks
 from demo.language import realise, spoken_form
 from demo.language.ngram import sample_words
-from demo.talk_texts import TALK_SEEDS, held_out_sources, talk_documents
+from demo.make import talks
+from demo.make.talk_texts import TALK_SEEDS, held_out_sources, talk_documents
 
 FOLDER = talks.FOLDER
 

@@ -24,11 +24,11 @@ from tiny import gemma4_config, save_model
 
 import agent.mt.vllm
 from agent.config import MtConfig, VllmConfig, load, preset_path
-from agent.engine import process as engine_process
-from agent.engine.thread import EngineError, EngineThread
 from agent.errors import UserError
 from agent.mt.drafter import DraftRequest, Head
 from agent.mt.vllm import Checkpoint, VllmDrafter, engine_arguments, load_checkpoint
+from agent.vllm_engine import process as engine_process
+from agent.vllm_engine.thread import EngineError, EngineThread
 
 TESTS = Path(__file__).parent
 TIMEOUT_S = 1800.0
@@ -327,7 +327,7 @@ def test_the_reason_of_an_engines_end_is_the_first_error_of_its_log(tmp_path: Pa
     said = "(Worker pid=7) ERROR 11-21 15:00:00 [executor.py:9] "
     log.write_text(
         f"{earlier}{said}Traceback (most recent call last):\n"
-        f"{said}agent.capture.errors.UnsupportedModelError: Layer 3 is MLA.\n"
+        f"{said}vllm_rows.errors.UnsupportedModelError: Layer 3 is MLA.\n"
         "(EngineCore pid=6) Exception: WorkerProc initialization failed due to an exception.\n"
     )
     assert engine_process.reason(log) == "RuntimeError: of an earlier start"
@@ -338,7 +338,7 @@ def test_only_processes_of_an_engine_write_into_its_log(tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
     program = (
         "import multiprocessing, sys\n"
-        "from agent.engine import process as engine_process\n"
+        "from agent.vllm_engine import process as engine_process\n"
         "def child():\n"
         "    engine_process.enter(); print('from the child', flush=True)\n"
         "if __name__ == '__main__':\n"

@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from demo.model_config import generation_config, model_config, train_tokenizer
+from demo.make.model_config import generation_config, model_config, train_tokenizer
 
 TEXTS = [
     "The old teacher repairs the machine in the garden, and it's 2019.",

@@ -1,7 +1,7 @@
-"""Tiny random checkpoints of Qwen3-ASR and its aligner in both layouts, as `demo.speech_skeleton` writes them."""
+"""Tiny random checkpoints of Qwen3-ASR and its aligner in both layouts, as `bench.skeletons.speech` writes them."""
 
 from __future__ import annotations
 
-from demo.speech_skeleton import build
+from bench.skeletons.speech import build
 
 __all__ = ["build"]

@@ -19,13 +19,13 @@ import torch
 from qwen3_sounds import chirp
 from transformers import VoxtralRealtimeFeatureExtractor, VoxtralRealtimeForConditionalGeneration
 
-from agent import cli
 from agent.asr import build_recognizer, voxtral
 from agent.asr.contract import SAMPLE_RATE_HZ, Samples
 from agent.asr.qwen3.engine import Generated
 from agent.asr.streaming import Before
 from agent.asr.voxtral.transcriber import Heard, Transcriber
 from agent.asr.voxtral.vllm import VllmGenerator
+from agent.cli import main as cli
 from agent.config import AgentConfig, AsrConfig, Qwen3Config, VoxtralConfig
 
 DEMO_TALK = Path(__file__).parent.parent / "demo" / "talks" / "demo-talk-1.flac"

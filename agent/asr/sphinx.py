@@ -21,7 +21,7 @@ from pocketsphinx import Config, Decoder
 
 from agent.asr.commit import best_cut, clamp_times, collapse_loops, count_stability
 from agent.asr.contract import SAMPLE_RATE_HZ, Samples
-from agent.asr.speech import BLOCK, BLOCK_S, SpeechDetector
+from agent.asr.webrtc_vad import BLOCK, BLOCK_S, SpeechDetector
 from agent.errors import UserError, nearest
 from agent.paths import resolve
 from agent.stages import stage

@@ -16,7 +16,7 @@ import numpy as np
 
 from agent.asr.commit import Stabilizer
 from agent.asr.contract import SAMPLE_RATE_HZ, Samples
-from agent.asr.voice import VoiceDetector
+from agent.asr.silero_vad import VoiceDetector
 from agent.stages import stage
 from agent.words import Hypothesis, SourceWord
 

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 
 from agent.mt.drafter import Draft, Drafter, DraftRequest, StopRule
+from agent.mt.head_sets import Selection
 from agent.mt.policy import Acceptance, DraftView, Policy, Rows
 from agent.mt.prompt import Prompt, PromptLayout
 from agent.mt.units import TokenUnit, token_units
 from agent.stages import stage
 from agent.words import Frontier
-from heads.headset import Selection
 
 FINAL_TOKENS_FLOOR, FINAL_TOKENS_PER_SOURCE, FINAL_TOKENS_EXTRA = 32, 3, 24
 """Length bound of a final pass, as published: max(32, 3 x source tokens + 24)."""
@@ -116,7 +116,7 @@ class Translator:
     """Immutable; every call carries its own state.
 
     ``selection``: the heads to capture (None for policies that read no rows). The three switches are those of the
-    module's docstring.
+    module's docstring; all are on, except where their worth is measured (`bench.fewer_tokens`).
     """
 
     drafter: Drafter

@@ -1,4 +1,4 @@
-"""The ``vllm`` engine: drafts of any number of sessions, batched by one AsyncLLM, rows from `agent.capture`.
+"""The ``vllm`` engine: drafts of any number of sessions, batched by one AsyncLLM, rows from `vllm_rows`.
 
 vLLM is imported when the first draft is asked for. Tokens are those of stock vLLM, and in float32 those of the ``hf``
 engine. docs/engines.md says how to choose between the two and what each setting does.
@@ -22,7 +22,16 @@ import numpy.typing as npt
 import torch
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-from agent.capture import (
+from agent.config import MtConfig
+from agent.errors import UserError
+from agent.mt.drafter import Draft, DraftRequest, Finish, Head
+from agent.mt.hf import checkpoint_name, end_of_turn_ids
+from agent.mt.units import likely_unit_starts
+from agent.run.missing import has_vllm
+from agent.stages import CLOCK, move, stage
+from agent.vllm_engine.arguments import common_arguments, cpu_environment
+from agent.vllm_engine.thread import EngineError, EngineThread
+from vllm_rows import (
     CapturedRows,
     CaptureError,
     SelfTestReport,
@@ -32,16 +41,7 @@ from agent.capture import (
     self_test_async,
     transformers_reference,
 )
-from agent.capture import StopRule as EngineStopRule
-from agent.config import MtConfig
-from agent.engine.machine import common_arguments, cpu_environment
-from agent.engine.thread import EngineError, EngineThread
-from agent.errors import UserError
-from agent.mt.drafter import Draft, DraftRequest, Finish, Head
-from agent.mt.hf import checkpoint_name, end_of_turn_ids
-from agent.mt.units import likely_unit_starts
-from agent.requirements import has_vllm
-from agent.stages import CLOCK, move, stage
+from vllm_rows import StopRule as EngineStopRule
 
 TEXT_ONLY = {"Gemma4ForConditionalGeneration": "Gemma4ForCausalLM"}
 """Multimodal architectures whose checkpoints vLLM also loads without the towers, by the name of the text model."""
@@ -147,7 +147,7 @@ class VllmDrafter:
         require_vllm()
         self._folder = tempfile.TemporaryDirectory(prefix="alignatt-", ignore_cleanup_errors=True)
         starts_word = None
-        if config.early_stop and heads:
+        if heads:
             starts_word = f"{self._folder.name}/starts_word.npy"
             np.save(starts_word, np.asarray(likely_unit_starts(checkpoint.tokenizer), dtype=np.int64))
         arguments = engine_arguments(config, checkpoint, heads, starts_word)

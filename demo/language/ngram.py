@@ -18,7 +18,7 @@ from pathlib import Path
 from pocketsphinx import Decoder, LogMath, NGramModel
 
 from demo.language.grammar import realise, sample_document, spoken_form
-from demo.talk_texts import held_out_sources
+from demo.make.talk_texts import held_out_sources
 
 FOLDER = Path(__file__).parents[1] / "asr"
 SEED = 4711

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from agent.audio import decode
+from agent.run.talks import decode
 
 BIT_RATE = 32_000
 SAMPLE_RATE_HZ = 16_000

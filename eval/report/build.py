@@ -21,7 +21,7 @@ from eval.report.audio import mp3
 from eval.report.data import Group, Run
 from eval.report.plots import Plot
 from eval.score import REGIME_LIMIT_MS, write_atomically
-from eval.signature import group as config_group
+from eval.scoring.signature import group as config_group
 
 HERE = Path(__file__).parent
 LONGEST_AUDIO_S = 3600.0

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 
 from agent.errors import UserError
-from eval.bootstrap import Comparison, Interval, RunStatistics, compare_runs
-from eval.comet import MODEL as XCOMET_XL
 from eval.compare import SAME, ScoredRun, judges, open_runs
-from eval.log import read_log
+from eval.inputs.log import read_log
 from eval.report.budget import Budget, budget
 from eval.report.plots import COLOURS, MARKERS, Point
 from eval.report.replay import Replay, from_log, from_trace, read_trace
 from eval.score import find_log, read_config
-from eval.segments import Segment, read_segments
-from eval.signature import fields_of, group
-from eval.wer import TRACE_NAME
+from eval.scoring.bootstrap import Comparison, Interval, RunStatistics, compare_runs
+from eval.scoring.comet import MODEL as XCOMET_XL
+from eval.scoring.segments import Segment, read_segments
+from eval.scoring.signature import fields_of, group
+from eval.scoring.wer import TRACE_NAME
 
 ANCHORS = Path(__file__).parent / "anchors.json"
 N_ERRORS = 15

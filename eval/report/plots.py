@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import UserError
-from eval.bootstrap import Interval
 from eval.report.budget import Budget
 from eval.score import REGIME_LIMIT_MS
+from eval.scoring.bootstrap import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,8 +13,8 @@ from typing import Any
 
 from agent.errors import UserError
 from agent.mt.units import CJK_LANGUAGES, split_units
-from eval.log import Talk
-from eval.segments import Segment
+from eval.inputs.log import Talk
+from eval.scoring.segments import Segment
 
 SMALLEST_SHARE = 0.01
 """Attention below this is left out of the page."""

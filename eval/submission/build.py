@@ -20,36 +20,39 @@ import yaml
 from agent import __version__
 from agent import config as agent_config
 from agent.errors import UserError
-from agent.manifest import sha256
-from agent.output import CONFIG, LOG, MANIFEST
 from agent.paths import PROJECT, resolve
+from agent.run.folder import CONFIG, LOG, MANIFEST
+from agent.run.manifest import sha256
 from agent.weights import named_models
-from eval.comet import MODEL as XCOMET_XL
 from eval.score import REGIME_LIMIT_MS, SCORES_NAME, read_config, read_scores
-from eval.signature import fields_of
+from eval.scoring.comet import MODEL as XCOMET_XL
+from eval.scoring.signature import fields_of
 from eval.submission import contents
 from eval.submission.contents import Entry, Submission
 
 HERE = Path(__file__).parent
 
 
-def build(folders: Sequence[Path], team: str, track: str, contact: str, output: Path, wheel: Path | None) -> Path:
+def build(
+    folders: Sequence[Path], team: str, track: str, contact: str, output: Path, wheels: Sequence[Path] = ()
+) -> Path:
     """Pack the runs into ``output``/NAME.tar.gz and return it; UserError when they make no submission.
 
-    ``wheel``: of this package; built from the checkout when None.
+    ``wheels``: of this package, then of `vllm_rows`; built from the checkout where none are given.
     """
     contents.check_names(team, track, contact)
     regimes = list(REGIME_LIMIT_MS)
     found = [(entry_of(folder), folder) for folder in folders]
     found.sort(key=lambda pair: (pair[0].direction, regimes.index(pair[0].regime)))
-    planned = Submission(team, track, contact, "", tuple(entry for entry, _ in found))
+    planned = Submission(team, track, contact, (), tuple(entry for entry, _ in found))
     contents.check_complete(planned)
     with tempfile.TemporaryDirectory(prefix="submission-") as scratch:
         root = Path(scratch) / planned.name
         root.mkdir()
-        packed = wheel or build_wheel(Path(scratch))
-        shutil.copy(packed, root / packed.name)
-        submission = Submission(team, track, contact, packed.name, planned.entries)
+        packed = wheels or build_wheels(Path(scratch))
+        for wheel in packed:
+            shutil.copy(wheel, root / wheel.name)
+        submission = Submission(team, track, contact, tuple(wheel.name for wheel in packed), planned.entries)
         configs = {entry.folder: _copy_run(root, entry, folder) for entry, folder in found}
         _write_texts(root, submission, configs)
         (root / contents.DESCRIPTION).write_text(submission.dump(), encoding="utf-8")
@@ -81,22 +84,27 @@ def entry_of(folder: Path) -> Entry:
     return Entry(regime=regime, talks=tuple(scores["talks"]), xcomet_xl=xcomet_xl, **{key: scores[key] for key in kept})
 
 
-def build_wheel(folder: Path) -> Path:
-    """A wheel of this checkout, built from a copy so that nothing is left in it."""
+def build_wheels(folder: Path) -> list[Path]:
+    """Wheels of this checkout and of its `vllm_rows`, built from a copy so that nothing is left in it."""
     if not (PROJECT / "pyproject.toml").is_file():
         raise UserError("This is no checkout that a wheel could be built from: give one with --wheel.")
     source, target = folder / "source", folder / "wheel"
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(PROJECT / name, source / name)
-    for package in ("agent", "heads", "eval", "demo"):
+    for package in ("agent", "heads", "eval", "demo", "vllm_rows"):
         shutil.copytree(PROJECT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
-    done = subprocess.run([*command, "-w", str(target), str(source)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "-w", str(target), str(source), str(source / "vllm_rows")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     found = sorted(target.glob("*.whl"))
-    if done.returncode or len(found) != 1:
-        raise UserError(f"The wheel was not built: {' '.join(done.stderr.split())[-400:]}")
-    return found[0]
+    if done.returncode or len(found) != 2:
+        raise UserError(f"The wheels were not built: {' '.join(done.stderr.split())[-400:]}")
+    return found
 
 
 def write_sums(root: Path) -> None:

@@ -13,13 +13,13 @@ from pathlib import Path, PurePosixPath
 
 from agent import config as agent_config
 from agent.errors import UserError
-from agent.manifest import sha256
 from agent.mt.units import CJK_LANGUAGES
-from agent.output import CONFIG, LOG
-from eval.log import Talk, read_log
-from eval.omnisteval_run import level_of
-from eval.references import References, load
+from agent.run.folder import CONFIG, LOG
+from agent.run.manifest import sha256
+from eval.inputs.log import Talk, read_log
+from eval.inputs.references import References, load
 from eval.score import REGIME_LIMIT_MS, Options, Scores, read_config, score
+from eval.scoring.omnisteval import level_of
 from eval.submission import contents
 from eval.submission.contents import Entry, Submission
 
@@ -120,7 +120,7 @@ def check_description(root: Path) -> str:
         raise UserError(f"it describes {submission.name}, the tarball is {root.name}.")
     wanted = [f"{entry.folder}/{name}" for entry in submission.entries for name in contents.RUN_FILES]
     wanted += [f"{direction}/{contents.README}" for direction in submission.directions]
-    wanted += [contents.README, contents.DOCKERFILE, contents.CONSTRAINTS, submission.wheel]
+    wanted += [contents.README, contents.DOCKERFILE, contents.CONSTRAINTS, *submission.wheels]
     missing = [name for name in wanted if not (root / name).is_file()]
     if missing:
         raise UserError(f"missing: {', '.join(missing)}.")
@@ -128,17 +128,16 @@ def check_description(root: Path) -> str:
 
 
 def check_docker(package: Package) -> str:
-    """The Dockerfile has a CUDA base, installs the wheel that is here, and its command serves a run that is here."""
+    """The Dockerfile has a CUDA base, installs the wheels that are here, and its command serves a run that is here."""
     text = (package.root / contents.DOCKERFILE).read_text(encoding="utf-8")
-    wheel = package.submission.wheel
-    with zipfile.ZipFile(package.root / wheel) as archive:
-        names = archive.namelist()
-    absent = [name for name in ("agent/agent.py", "heads/headset.py") if name not in names]
+    wheels = package.submission.wheels
+    names = [name for wheel in wheels for name in zipfile.ZipFile(package.root / wheel).namelist()]
+    absent = [name for name in ("agent/agent.py", "agent/mt/head_sets.py", "vllm_rows/plugin.py") if name not in names]
     if absent:
-        raise UserError(f"{wheel} lacks {', '.join(absent)}: it is not a wheel of this package.")
+        raise UserError(f"The wheels {', '.join(wheels)} lack {', '.join(absent)}: they are not those of this package.")
     for what, pattern in {
         "a CUDA base image (FROM nvidia/cuda:…)": r"^FROM nvidia/cuda:\S+",
-        f"the installation of {wheel}": rf"pip install .*{re.escape(wheel)}",
+        **{f"the installation of {wheel}": rf"pip install .*{re.escape(wheel)}" for wheel in wheels},
         "simulstream's HTTP server (CMD)": r"^CMD exec \S*simulstream serve --protocol http .*--config \S+\$RUN/",
     }.items():
         if not re.search(pattern, text, re.MULTILINE):
@@ -147,7 +146,7 @@ def check_docker(package: Package) -> str:
     folders = [entry.folder for entry in package.submission.entries]
     if not run or run[1] not in folders:
         raise UserError(f"{contents.DOCKERFILE}: RUN must be one of {', '.join(folders)}.")
-    return wheel
+    return ", ".join(wheels)
 
 
 def check_readmes(package: Package) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import UserError, nearest
-from agent.output import CONFIG, LOG, MANIFEST
+from agent.run.folder import CONFIG, LOG, MANIFEST
 from eval.score import REGIME_LIMIT_MS, SCORES_NAME
 
 TRACKS = ("no-context", "context")
@@ -61,7 +61,7 @@ class Submission:
     team: str
     track: str
     contact: str
-    wheel: str
+    wheels: tuple[str, ...]
     entries: tuple[Entry, ...]
 
     @property
@@ -107,6 +107,6 @@ def parse(path: Path) -> Submission:
     try:
         tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         entries = tuple(Entry(**{**entry, "talks": tuple(entry["talks"])}) for entry in tree["entries"])
-        return Submission(**{**tree, "entries": entries})
+        return Submission(**{**tree, "entries": entries, "wheels": tuple(tree["wheels"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path.name} is missing or not what `alignatt submission build` writes: {error}") from error

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from agent.audio import SAMPLE_RATE, decode
 from agent.errors import UserError
-from agent.output import CONFIG, LOG
 from agent.paths import PROJECT
-from eval.log import read_log
+from agent.run.folder import CONFIG, LOG
+from agent.run.talks import SAMPLE_RATE, decode
+from eval.inputs.log import read_log
 from eval.score import read_config
 from eval.submission import contents
 from eval.submission.check import Finding, Package, tried

@@ -28,12 +28,13 @@ from typing import Any
 import yaml
 
 from agent import config as agent_config
-from agent.audio import find_talks
 from agent.errors import UserError, nearest
-from agent.manifest import sha256
-from eval.policies import UNITS_PER_WORD
-from eval.references import SEGMENTS_NAME
+from agent.run.manifest import sha256
+from agent.run.talks import find_talks
+from eval.inputs.references import SEGMENTS_NAME
 
+UNITS_PER_WORD = {"de": 1.0, "it": 1.0, "zh": 1.6}
+"""Target units (words, Chinese characters) per English word, for wait-k."""
 KEYS = ("output", "directions", "talks", "set", "grid", "policies")
 
 

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from agent.errors import UserError
 from eval import table
-from eval.bootstrap import Interval, RunStatistics, compare_runs
 from eval.compare import p_text
 from eval.report.plots import COLOURS, MARKERS, Point, curves
 from eval.score import REGIME_LIMIT_MS, read_scores
-from eval.segments import read_segments
+from eval.scoring.bootstrap import Interval, RunStatistics, compare_runs
+from eval.scoring.segments import read_segments
 from eval.sweep.spec import Sweep
 from eval.sweep.work import result_path
 
 Result = Mapping[str, Any]
 BASELINE = "alignatt"
 """Policy that the winners of the others are tested against."""
+EQUAL_MS = 25.0
+"""So much later than the baseline still counts as equal latency."""
 
 
 @dataclass(frozen=True)
 class Winner:
-    """The setting of a policy that was best within a regime on the first talks, and what it does on all of them."""
+    """The setting of a policy that was best within a regime on the first talks, and what it does on all of them.
+
+    ``regime``: ``low``, or ``low =`` for the best that is no later there than the baseline's winner.
+    """
 
     direction: str
     regime: str
@@ -55,22 +60,32 @@ def pareto(results: Sequence[Result]) -> list[Result]:
     return front
 
 
-def winners(sweep: Sweep, results: Sequence[Result]) -> list[Winner]:
-    """Per direction, regime and policy, chosen by BLEU on the first talk set within the regime's limit."""
+def winners(results: Sequence[Result], chosen_on: str) -> list[Winner]:
+    """Per direction, regime and policy, chosen by BLEU on one talk set: within the regime's limit, and within the
+    latency of the baseline's winner."""
     found = []
-    directions = dict.fromkeys(result["direction"] for result in results)
-    for direction in directions:
+    for direction in dict.fromkeys(result["direction"] for result in results):
         mine = [r for r in results if r["direction"] == direction and r["cu_long_yaal_ms"] is not None]
+        policies = list(dict.fromkeys(r["policy"] for r in mine))
         for regime, limit_ms in REGIME_LIMIT_MS.items():
-            for policy in dict.fromkeys(r["policy"] for r in mine):
-                tried = [r for r in mine if r["policy"] == policy and r["talks_set"] == sweep.sets[0].name]
-                within = [r for r in tried if r["cu_long_yaal_ms"] <= limit_ms]
-                fastest = min(tried, key=lambda r: r["cu_long_yaal_ms"])
-                best = max(within, key=lambda r: r["bleu"], default=fastest)
-                same = [r for r in mine if r["policy"] == policy and r["keys"] == best["keys"]]
-                by_set = {r["talks_set"]: r for r in same}
-                found.append(Winner(direction, regime, policy, best["name"], bool(within), by_set))
+            group = [_winner(mine, policy, regime, limit_ms, chosen_on) for policy in policies]
+            found += group
+            if len(group) > 1 and BASELINE in policies:
+                baseline = group[policies.index(BASELINE)]
+                equal_ms = baseline.results[chosen_on]["cu_long_yaal_ms"] + EQUAL_MS
+                others = [p for p in policies if p != BASELINE]
+                found.append(replace(baseline, regime=f"{regime} ="))
+                found += [_winner(mine, policy, f"{regime} =", equal_ms, chosen_on) for policy in others]
     return found
+
+
+def _winner(results: Sequence[Result], policy: str, regime: str, limit_ms: float, chosen_on: str) -> Winner:
+    mine = [r for r in results if r["policy"] == policy]
+    tried = [r for r in mine if r["talks_set"] == chosen_on]
+    within = [r for r in tried if r["cu_long_yaal_ms"] <= limit_ms]
+    best = max(within, key=lambda r: r["bleu"]) if within else min(tried, key=lambda r: r["cu_long_yaal_ms"])
+    by_set = {r["talks_set"]: r for r in mine if r["keys"] == best["keys"]}
+    return Winner(best["direction"], regime, policy, best["name"], bool(within), by_set)
 
 
 def show(sweep: Sweep, results: Sequence[Result]) -> None:
@@ -81,7 +96,7 @@ def show(sweep: Sweep, results: Sequence[Result]) -> None:
         print(f"\n{direction}, {chosen_on}: Pareto front of {_count(results, direction, chosen_on)} settings")
         body = [[r["policy"], r["name"], f"{r['bleu']:.2f}", f"{r['cu_long_yaal_ms']:.0f}"] for r in front]
         print("\n".join(table.plain(("policy", "setting", "BLEU", "CU ms"), body)))
-    best = winners(sweep, results)
+    best = winners(results, chosen_on)
     for talks in (talks.name for talks in sweep.sets):
         print(f"\nBest within each regime, chosen on {chosen_on}, on {talks}:")
         header = ("regime", "policy and setting", "BLEU", "95 % interval", "CU ms", f"BLEU to {BASELINE}", "p")
@@ -126,7 +141,7 @@ def _winner_rows(sweep: Sweep, best: Sequence[Winner], talks: str) -> list[list[
         for winner in sorted(group, key=lambda w: -w.results[talks]["bleu"]):
             result, bleu = winner.results[talks], comparison.scores[winner.policy]["bleu"]
             difference = comparison.differences.get(winner.policy, {}).get("bleu")
-            over = "" if result["cu_long_yaal_ms"] <= REGIME_LIMIT_MS[regime] else " (over)"
+            over = "" if result["cu_long_yaal_ms"] <= REGIME_LIMIT_MS[regime.split()[0]] else " (over)"
             rows.append(
                 [
                     f"{direction} {regime}",

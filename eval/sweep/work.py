@@ -14,17 +14,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agent import manifest
 from agent.asr.contract import SAMPLE_RATE_HZ
 from agent.asr.record import SUFFIX, Recording, read_recording
-from agent.audio import Talk
 from agent.config import from_namespace
 from agent.errors import EXIT_USER_ERROR, UserError
 from agent.models import ModelCache
-from agent.output import CONFIG, LOG, MANIFEST, TRACE, OutputFolder
-from agent.settings import OUR_AGENT, Settings
+from agent.run import manifest
+from agent.run.folder import CONFIG, LOG, MANIFEST, TRACE, OutputFolder
+from agent.run.settings import OUR_AGENT, Settings
+from agent.run.talks import Talk
 from agent.trace import TraceWriter
-from eval.policies import Models, record_talk, translate
+from eval.recorded import Models, record_talk, translate
 from eval.score import Options, score, write_atomically
 from eval.sweep.spec import Job, parse
 

@@ -15,11 +15,11 @@ from agent.asr.qwen3.checkpoint import RELEASED, Checkpoint, open_checkpoint
 from agent.asr.qwen3.engine import Aligner, Classifier, Generator, Transcriber, Transcription
 from agent.asr.qwen3.prompt import language_name
 from agent.asr.qwen3.words import split_words
+from agent.asr.silero_vad import VoiceDetector
 from agent.asr.streaming import StreamingRecognizer
-from agent.asr.voice import VoiceDetector
 from agent.config import AgentConfig, AsrConfig
 from agent.errors import UserError
-from agent.requirements import has_vllm
+from agent.run.missing import has_vllm
 
 __all__ = ["build_aligner", "build_qwen3"]
 
@@ -54,7 +54,7 @@ def _load(asr: AsrConfig, language: str) -> tuple[Transcriber, Aligner]:
     recogniser = open_checkpoint(asr.model, ours.revision, "recogniser", native_only)
     times = build_aligner(asr)
     generator = _generator(asr, recogniser)
-    transcriber = Transcriber(generator, recogniser, language, ours.context, rollback_tokens=ours.rollback_tokens)
+    transcriber = Transcriber(generator, recogniser, language, ours.context)
     # Run once, so that the first chunk costs what others do.
     transcriber.transcribe(np.zeros(SAMPLE_RATE_HZ, np.float32))
     return transcriber, times

@@ -15,7 +15,7 @@ from agent.asr.commit import loop_free
 from agent.asr.contract import Samples
 from agent.asr.qwen3.audio import AudioInput, prepare
 from agent.asr.qwen3.checkpoint import Checkpoint
-from agent.asr.qwen3.prompt import alignment_prompt, parse_answer, recognition_prompt, strip_special
+from agent.asr.qwen3.prompt import alignment_prompt, parse_answer, recognition_prompt
 from agent.asr.qwen3.words import TranscriptWord, split_words, word_times
 from agent.words import SourceWord
 
@@ -67,49 +67,33 @@ class Transcriber:
         language: str = "",
         context: str = "",
         reuse_windows: bool = True,
-        rollback_tokens: int = 0,
     ) -> None:
         self._generator = generator
         self._checkpoint = checkpoint
         self._language = language
         self._context = context
         self._reuse_windows = reuse_windows
-        self._rollback_tokens = rollback_tokens
 
     def transcribe(
         self, samples: Samples, previous: str = "", before: object = None, is_over: bool = False
     ) -> Transcription:
         """What ``samples`` (float32 mono 16 kHz, at most 300 s) say.
 
-        ``previous``: what the same audio said when less of it was there; where the transcriber rolls back, all but the
-        last tokens of it are taken as given. The rest makes no difference. ValueError for audio that is not finite and
-        1-D.
+        What was said of less of it makes no difference. ValueError for audio that is not finite and 1-D.
         """
         audio = prepare(samples, self._reuse_windows)
-        prefix = self._kept(previous)
-        prompt = recognition_prompt(len(audio.pieces), self._language, self._context, prefix)
+        prompt = recognition_prompt(len(audio.pieces), self._language, self._context)
         room = MIN_NEW_TOKENS + math.ceil(TOKENS_PER_S * audio.duration_s)
         generated = self._generator.generate(self._checkpoint.encode(prompt), audio, room)
         tokenizer = self._checkpoint.tokenizer
         raw = tokenizer.decode(list(generated.ids), skip_special_tokens=True)
-        answer = parse_answer(prefix + raw, self._language)
+        answer = parse_answer(raw, self._language)
         words = split_words(answer.text)
         kept = loop_free([word.text for word in words])
-        log_probs = _word_log_probs(tokenizer, generated, raw, len(words), bool(prefix))
+        log_probs = _word_log_probs(tokenizer, generated, raw, len(words))
         return Transcription(
             tuple(words[index] for index in kept), tuple(log_probs[index] for index in kept), answer.text
         )
-
-    def _kept(self, previous: str) -> str:
-        """The beginning of ``previous`` that is not asked for again, in whole words."""
-        if not self._rollback_tokens or not self._language:
-            return ""
-        tokenizer = self._checkpoint.tokenizer
-        ids = tokenizer(strip_special(previous), add_special_tokens=False)["input_ids"][: -self._rollback_tokens]
-        text = str(tokenizer.decode(ids))
-        if not previous.startswith(text) or text == previous:
-            return ""
-        return text if previous[len(text)].isspace() else text[: text.rfind(" ") + 1].rstrip()
 
 
 class Aligner:
@@ -140,20 +124,16 @@ class Aligner:
         )
 
 
-def _word_log_probs(
-    tokenizer: Any, generated: Generated, raw: str, n_words: int, continued: bool
-) -> list[float | None]:
+def _word_log_probs(tokenizer: Any, generated: Generated, raw: str, n_words: int) -> list[float | None]:
     """Log-probability of the least likely token of each word; None for all when words and tokens cannot be matched."""
     unknown: list[float | None] = [None] * n_words
-    chunks = raw.split()
-    n_given = n_words - len(chunks)
-    if n_given < 0 or (n_given and not continued) or "\ufffd" in raw:
+    if len(raw.split()) != n_words or "\ufffd" in raw:
         return unknown
     lengths = [_n_bytes(tokenizer, token) for token in generated.ids]
     data = raw.encode()
     if sum(lengths) != len(data):
         return unknown
-    lowest: list[float | None] = unknown[:n_given]
+    lowest: list[float | None] = []
     in_word, position = False, 0
     for length, log_prob in zip(lengths, generated.log_probs, strict=True):
         for byte in data[position : position + length]:

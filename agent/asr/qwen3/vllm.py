@@ -16,9 +16,9 @@ import torch
 from agent.asr.qwen3.audio import FRAMES_PER_S, WINDOW_FRAMES, AudioInput
 from agent.asr.qwen3.checkpoint import Checkpoint
 from agent.asr.qwen3.engine import Generated
-from agent.asr.speech_engine import CPU_CACHE_GIB, MAX_NUM_SEQS, SpeechEngine
-from agent.engine.machine import common_arguments
 from agent.errors import UserError
+from agent.vllm_engine.arguments import common_arguments
+from agent.vllm_engine.speech import CPU_CACHE_GIB, MAX_NUM_SEQS, SpeechEngine
 
 MAX_CONTEXT_TOKENS = 1024
 """Room for the words to expect and the turns around them."""

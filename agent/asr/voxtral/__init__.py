@@ -14,13 +14,13 @@ from agent.asr.contract import SAMPLE_RATE_HZ
 from agent.asr.qwen3 import build_aligner
 from agent.asr.qwen3.engine import Aligner
 from agent.asr.qwen3.prompt import language_name
+from agent.asr.silero_vad import VoiceDetector
 from agent.asr.streaming import StreamingRecognizer
-from agent.asr.voice import VoiceDetector
 from agent.asr.voxtral.checkpoint import RELEASED, open_checkpoint
 from agent.asr.voxtral.transcriber import Transcriber
 from agent.config import AgentConfig, AsrConfig
 from agent.errors import UserError
-from agent.requirements import has_vllm
+from agent.run.missing import has_vllm
 
 __all__ = ["build_voxtral"]
 

@@ -11,9 +11,9 @@ import torch
 from agent.asr.contract import SAMPLE_RATE_HZ, Samples
 from agent.asr.qwen3.engine import Generated
 from agent.asr.qwen3.vllm import Room
-from agent.asr.speech_engine import CPU_CACHE_GIB, MAX_NUM_SEQS, SpeechEngine
 from agent.asr.voxtral.checkpoint import TOKEN_SAMPLES, Checkpoint
-from agent.engine.machine import common_arguments
+from agent.vllm_engine.arguments import common_arguments
+from agent.vllm_engine.speech import CPU_CACHE_GIB, MAX_NUM_SEQS, SpeechEngine
 
 INSTEAD = "asr.engine=qwen3"
 SPARE_TOKENS = 8

@@ -1,0 +1,1 @@
+"""The commands: the only door. Nothing below imports from here."""

@@ -1,0 +1,313 @@
+"""``alignatt score DIR``, ``compare DIR…``, ``report DIR…``, ``sweep SPEC``, ``overlap DIR`` and ``devset FOLDER``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import resource
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from agent.cli.submission import add_parser as add_submission
+from agent.errors import UserError
+
+
+def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands; each sets ``run``, a callable from the parsed arguments to the exit code."""
+    _add_score(subparsers)
+    _add_compare(subparsers)
+    _add_report(subparsers)
+    _add_sweep(subparsers)
+    add_submission(subparsers)
+    _add_overlap(subparsers)
+    _add_devset(subparsers)
+
+
+def _add_score(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    score = subparsers.add_parser(
+        "score",
+        help="score a run folder: BLEU, chrF, LongYAAL, RTF, WER",
+        description="Score a simulstream or SimulEval log with OmniSTEval; writes scores.json, .tsv and segments.json.",
+    )
+    score.add_argument(
+        "run_path", type=Path, metavar="DIR|LOG", help="output folder of a run, or any system's log file"
+    )
+    score.add_argument("--output", type=Path, metavar="DIR", help="folder for the scores (needed for a log file)")
+    score.add_argument(
+        "--segments",
+        type=Path,
+        metavar="YAML",
+        help="reference segmentation (default: audio-segments.yaml in the references folder, else the demo talks)",
+    )
+    score.add_argument(
+        "--references",
+        type=Path,
+        metavar="FOLDER",
+        help="folder with ref.<lang>.txt and ref.en.txt (default: that of the segmentation, else the demo talks)",
+    )
+    score.add_argument("--lang", metavar="CODE", help="target language (default: target_lang of the run's config.yaml)")
+    score.add_argument("--talks", default="", metavar="A,B", help="score only these talks of the segmentation")
+    score.add_argument(
+        "--offline",
+        type=Path,
+        metavar="DIR",
+        help="run of the same talks with policy.name=offline (default: offline/ in or beside DIR, or <pair>-offline/)",
+    )
+    score.add_argument(
+        "--legacy-longyaal",
+        action="store_true",
+        help="show CU-LongYAAL as OmniSTEval printed it before 0.1.10 as well, for tables published in 2026",
+    )
+    score.add_argument(
+        "--damaged-references",
+        choices=("refuse", "repair", "keep"),
+        default="refuse",
+        help="what to do with references whose quotes a spreadsheet doubled (default: refuse)",
+    )
+    score.add_argument(
+        "--cumulative-elapsed",
+        action="store_true",
+        help="elapsed times of the SimulEval log add up over the recording (OmniSTEval: --fix_simuleval_emission_ca)",
+    )
+    score.add_argument("--comet", action="store_true", help="add XCOMET-XL (also COMET=1); needs `make comet-env`")
+    score.add_argument(
+        "--comet-model",
+        metavar="NAME",
+        help="another COMET model, repository or folder, implies --comet (also COMET_MODEL=NAME)",
+    )
+    score.add_argument("--quiet", action="store_true", help="write the files, print no table")
+    score.set_defaults(run=run_score)
+
+
+def _add_compare(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    compare = subparsers.add_parser(
+        "compare",
+        help="table of several scored runs",
+        description="Print one table of scored runs, fastest first, and a paired bootstrap of their differences.",
+    )
+    compare.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="run folders with a scores.json")
+    compare.add_argument(
+        "--baseline", type=Path, metavar="DIR", help="run the others are tested against (default: first)"
+    )
+    compare.add_argument(
+        "--resample",
+        choices=("talks", "segments", "none"),
+        help="unit of the bootstrap (default: talks from 10 talks on, else segments); none: only the table",
+    )
+    compare.add_argument("--resamples", type=int, default=2000, metavar="N", help="number of resamples (default: 2000)")
+    compare.set_defaults(run=run_compare)
+
+
+def _add_report(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    report = subparsers.add_parser(
+        "report",
+        help="scored runs as one HTML page with a replay of every talk",
+        description="Write one self-contained HTML page about scored runs, and its plots as SVG and PNG beside it.",
+    )
+    report.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="run folders with a scores.json")
+    report.add_argument("-o", "--output", type=Path, default=Path("report.html"), metavar="HTML")
+    report.add_argument("--title", default="", help="heading of the page")
+    report.add_argument("--audio-folder", type=Path, metavar="DIR", help="where the talks' audio lies if it has moved")
+    audio = report.add_mutually_exclusive_group()
+    audio.add_argument(
+        "--audio", dest="audio", action="store_true", default=None, help="put in more than an hour of it"
+    )
+    audio.add_argument("--no-audio", dest="audio", action="store_false", help="leave the audio out of the page")
+    report.set_defaults(run=run_report)
+
+
+def _add_sweep(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sweep = subparsers.add_parser(
+        "sweep",
+        help="many settings on the same recognised words; here, on Ray, or as a Slurm array",
+        description="Do every cell of a specification that has no result yet, then print front and winners.",
+    )
+    sweep.add_argument("spec", type=Path, metavar="YAML", help="specification (docs/sweep.md)")
+    sweep.add_argument("--output", type=Path, metavar="DIR", help="folder for recordings, runs and results")
+    sweep.add_argument("--workers", type=int, default=1, metavar="N", help="cells at once (default: 1)")
+    sweep.add_argument("--gpus-per-cell", type=float, default=0.0, metavar="G", help="GPUs of each cell (default: 0)")
+    sweep.add_argument("--cpus-per-cell", type=float, default=1.0, metavar="C", help="for Ray and Slurm (default: 1)")
+    sweep.add_argument(
+        "--alone",
+        action="store_true",
+        help="each cell has its device to itself: keep CA, RTF; share no drafts (slower)",
+    )
+    sweep.add_argument(
+        "--ray", nargs="?", const="local", default="", metavar="ADDRESS", help="Ray cluster (default: one made here)"
+    )
+    sweep.add_argument("--slurm", action="store_true", help="write job lists and array scripts instead of running")
+    sweep.add_argument(
+        "--sbatch", nargs="+", default=[], metavar="OPTION", help="with --slurm, e.g. --sbatch partition=gpu"
+    )
+    sweep.set_defaults(run=run_sweep)
+
+
+def _add_devset(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    devset = subparsers.add_parser(
+        "devset",
+        help="a downloaded test set, converted, checked and repaired",
+        description="Make a test set from a folder of recordings (WAV, MP4, …), segmentation and references.",
+    )
+    devset.add_argument("folder", type=Path, metavar="FOLDER", help="what was downloaded")
+    devset.add_argument("--segments", type=Path, metavar="YAML", help="segmentation (default: the one in FOLDER)")
+    devset.add_argument("--output", type=Path, default=Path("out/devset"), metavar="DIR")
+    devset.add_argument("--force", action="store_true", help="replace a set made before")
+    devset.add_argument("--check", action="store_true", help="FOLDER is a set made before: compare its hashes")
+    devset.set_defaults(run=run_devset)
+
+
+def _add_overlap(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    overlap = subparsers.add_parser(
+        "overlap",
+        help="what recognition and translation at the same time would gain",
+        description="Simulate session.overlap on a live stream from the stage times of a run's trace.",
+    )
+    overlap.add_argument("folder", type=Path, metavar="DIR", help="output folder of a run of this agent")
+    overlap.add_argument("--segments", type=Path, metavar="YAML", help="as for alignatt score")
+    overlap.add_argument("--references", type=Path, metavar="FOLDER", help="as for alignatt score")
+    overlap.add_argument("--talks", default="", metavar="A,B", help="only these talks")
+    overlap.add_argument(
+        "--slower", type=float, nargs="+", default=[1.0], metavar="X", help="as if computation took X times as long"
+    )
+    overlap.set_defaults(run=run_overlap)
+
+
+def run_score(args: argparse.Namespace) -> int:
+    """Score, print, exit code 0. A missed regime is a result, not an error."""
+    from eval import table
+    from eval.score import Options, find_log, score
+
+    is_log = args.run_path.is_file()
+    if is_log and args.output is None:
+        raise UserError(f"{args.run_path} is a log file: name a folder for its scores with --output.")
+    options = Options(
+        segments=args.segments,
+        references=args.references,
+        language=args.lang,
+        talks=_names(args.talks),
+        offline=args.offline,
+        comet=_comet_model(args),
+        log=args.run_path if is_log else find_log(args.run_path) if args.output else None,
+        damaged=args.damaged_references,
+        cumulative_elapsed=args.cumulative_elapsed,
+    )
+    folder = args.output or args.run_path
+    began = time.monotonic()
+    scores, remarks = score(folder, options)
+    took_s = time.monotonic() - began
+    for remark in remarks:
+        print(f"warning: {remark}", file=sys.stderr)
+    if not args.quiet:
+        tree = dataclasses.asdict(scores)
+        rows = [table.row(folder.resolve().name, tree, args.legacy_longyaal)]
+        rows += [table.offline_row(tree["offline"])] if tree["offline"] else []
+        table.show(rows, [scores.signature])
+        if scores.comet:
+            judged = scores.comet
+            memory = f", {judged.gpu_peak_mib} MiB of its memory" if judged.gpu_peak_mib else ""
+            print(f"COMET: {judged.model}, {judged.seconds:.0f} s on {judged.device}{memory}, {judged.peak_mib} MiB")
+        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 2**20)
+        print(f"scored in {took_s:.1f} s, {peak_mib:.0f} MiB at most")
+    return 0
+
+
+def run_overlap(args: argparse.Namespace) -> int:
+    """Print the table, exit code 0."""
+    from eval.overlap import show
+    from eval.score import Options
+
+    show(
+        args.folder, Options(segments=args.segments, references=args.references, talks=_names(args.talks)), args.slower
+    )
+    return 0
+
+
+def run_compare(args: argparse.Namespace) -> int:
+    """Print the comparison, exit code 0. Runs that cannot be tested against each other still have their table."""
+    from eval.compare import open_runs, paired_test, show, show_test
+
+    if args.resamples < 100:
+        raise UserError(f"--resamples {args.resamples} is too few for an interval: give at least 100.")
+    runs = open_runs(args.folders)
+    show(runs)
+    if args.resample == "none" or (len(runs) == 1 and not args.resample):
+        return 0
+    try:
+        show_test(paired_test(runs, args.baseline or args.folders[0], args.resample, args.resamples))
+    except UserError as error:
+        if args.resample or args.baseline:
+            raise
+        print(f"warning: no paired test. {error}", file=sys.stderr)
+    return 0
+
+
+def run_report(args: argparse.Namespace) -> int:
+    """Write the page, exit code 0."""
+    from eval.report.build import Options, report
+
+    files, remarks = report(args.folders, args.output, Options(args.title, args.audio, args.audio_folder))
+    for remark in remarks:
+        print(f"warning: {remark}", file=sys.stderr)
+    print(f"{files[0]} ({files[0].stat().st_size / 2**20:.1f} MiB), {len(files) - 1} plot files beside it")
+    return 0
+
+
+def run_sweep(args: argparse.Namespace) -> int:
+    """Run or write the jobs, exit code 0."""
+    from eval.sweep import run, summary
+    from eval.sweep.spec import read_spec
+
+    if args.workers < 1 or args.gpus_per_cell < 0 or args.cpus_per_cell <= 0:
+        raise UserError("--workers wants at least 1, --gpus-per-cell at least 0, --cpus-per-cell more than 0.")
+    if args.alone and args.gpus_per_cell < 1 and (args.workers > 1 or args.ray):
+        raise UserError("--alone wants one cell per device: give --gpus-per-cell 1, or --workers 1 without --ray.")
+    sweep = read_spec(args.spec, args.output)
+    resources = run.Resources(args.workers, args.gpus_per_cell, args.cpus_per_cell, args.ray, args.alone)
+    print(f"{len(sweep.records)} recordings, {len(sweep.cells)} cells, results in {sweep.output / 'results'}")
+    if args.slurm:
+        options = [f"--{option.lstrip('-')}" for option in args.sbatch]
+        for path in run.write_slurm(sweep, resources, options):
+            print(path)
+        return 0
+    print(f"{run.run(sweep, resources)} jobs done, the others were done before")
+    results = summary.read_results(sweep)
+    summary.show(sweep, results)
+    if find_spec("matplotlib"):
+        print("\n" + "\n".join(str(path) for path in summary.draw(sweep, results) if path.suffix == ".svg"))
+    return 0
+
+
+def run_devset(args: argparse.Namespace) -> int:
+    """Make or check a set, exit code 0; 1 when a file of a set has changed."""
+    from eval.inputs import devset
+
+    if args.check:
+        changed = devset.check(args.folder)
+        print(f"changed or missing: {', '.join(changed)}" if changed else "every file is as it was made")
+        return 1 if changed else 0
+    made = devset.make(args.folder, args.output, args.segments, args.force)
+    languages = ", ".join(name.split(".")[1] for name in made["files"] if name.startswith("ref."))
+    print(f"{args.output}: {len(made['talks'])} talks, {made['audio_s'] / 3600:.2f} h, references in {languages}")
+    for language, lines in made["repaired"].items():
+        print(f"ref.{language}.txt: quotes of {len(lines)} lines repaired (a spreadsheet had doubled them)")
+    if made["known"]:
+        differ = f", but these files differ: {', '.join(made['differ'])}" if made["differ"] else ""
+        print(f"This is the {made['known']}{differ}.")
+    return 0
+
+
+def _comet_model(args: argparse.Namespace) -> str:
+    """The COMET model that options and environment ask for, empty for none."""
+    from eval.scoring.comet import MODEL
+
+    if args.comet_model:
+        return str(args.comet_model)
+    wanted = args.comet or os.environ.get("COMET") == "1"
+    return os.environ.get("COMET_MODEL") or MODEL if wanted else ""
+
+
+def _names(listed: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in listed.split(",") if name.strip())

@@ -1,0 +1,298 @@
+"""Random checkpoints of Qwen3-ASR's and its aligner's architectures: ``python -m bench.skeletons.speech FOLDER``.
+
+Writes ``asr-hf`` and ``aligner-hf`` (the layout of ``Qwen/…-hf``, which Transformers reads) and ``asr`` and ``aligner``
+(the original one, ``thinker_config``) with the same numbers: under 1 MB each, or 260 MB of a size at which encoding
+costs something (``--size mid``). Byte tokens are made improbable, so that what the recogniser writes is words of `TEXT`
+at random.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    GenerationConfig,
+    Qwen2Tokenizer,
+    Qwen3ASRConfig,
+    Qwen3ASRFeatureExtractor,
+    Qwen3ASRForConditionalGeneration,
+    Qwen3ASRForTokenClassification,
+    Qwen3ASRProcessor,
+    WhisperFeatureExtractor,
+)
+
+TEXT = "the talk was about speech and we measured how long people wait for a word. it works, mostly. " * 3
+N_CLASSES = 400
+"""Times the tiny aligner can name: 400 x 80 ms = 32 s (the released one: 5000)."""
+_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|audio_start|>", "<|audio_end|>", "<|audio_pad|>")
+_MARKERS = ("<asr_text>", "<timestamp>")
+"""Added tokens that decoding does not skip."""
+_VOCABULARY = 400
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of the speech encoder and of the decoder; ``width`` is that of either's residual stream."""
+
+    encoder_layers: int
+    encoder_heads: int
+    encoder_width: int
+    encoder_ffn: int
+    convolution: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    width: int
+    ffn: int
+
+    @property
+    def audio(self) -> dict[str, Any]:
+        """What both layouts say of the encoder."""
+        return {
+            "num_mel_bins": 128,
+            "encoder_layers": self.encoder_layers,
+            "encoder_attention_heads": self.encoder_heads,
+            "encoder_ffn_dim": self.encoder_ffn,
+            "d_model": self.encoder_width,
+            "n_window": 50,
+            "n_window_infer": 800,
+            "output_dim": self.width,
+            "downsample_hidden_size": self.convolution,
+            "activation_function": "gelu",
+            "scale_embedding": False,
+            "initializer_range": 0.02,
+        }
+
+    @property
+    def text(self) -> dict[str, Any]:
+        """What both layouts say of the decoder."""
+        return {
+            "vocab_size": _VOCABULARY,
+            "hidden_size": self.width,
+            "intermediate_size": self.ffn,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "head_dim": self.head_dim,
+            "hidden_act": "silu",
+            "max_position_embeddings": 65536,
+            "rms_norm_eps": 1e-6,
+            "attention_bias": False,
+            "attention_dropout": 0.0,
+            "initializer_range": 0.02,
+            "use_cache": True,
+        }
+
+
+SIZES = {
+    "tiny": Size(2, 2, 64, 64, 8, 2, 4, 2, 32, 64, 128),
+    "mid": Size(8, 8, 512, 2048, 128, 12, 8, 4, 64, 512, 1536),
+}
+_AUDIO_TURN = "<|audio_start|><|audio_pad|><|audio_end|>"
+_ASR_TEMPLATE = (
+    "{%- set parts = namespace(system='', audio='') -%}{%- for m in messages -%}"
+    "{%- if m.content is not string -%}{%- for c in m.content -%}"
+    "{%- if m.role == 'system' -%}{%- set parts.system = parts.system + c.text -%}{%- endif -%}"
+    "{%- if c.type == 'audio' -%}{%- set parts.audio = parts.audio + '" + _AUDIO_TURN + "' -%}{%- endif -%}"
+    "{%- endfor -%}{%- endif -%}{%- endfor -%}"
+    "<|im_start|>system\n{{ parts.system }}<|im_end|>\n<|im_start|>user\n{{ parts.audio }}<|im_end|>\n"
+    "{%- for m in messages if m.role == 'assistant' -%}{{ '\n<|im_start|>assistant\n' }}"
+    "{%- for c in m.content -%}{{ c.text }}{%- endfor -%}<|im_end|>\n{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '\n<|im_start|>assistant\n' }}{%- endif -%}"
+)
+_ALIGNER_TEMPLATE = (
+    "{%- for m in messages -%}{%- for c in m.content if c.type == 'audio' -%}" + _AUDIO_TURN + "{%- endfor -%}"
+    "{%- for c in m.content if c.type == 'text' -%}{{ c.text }}<timestamp><timestamp>{%- endfor -%}{%- endfor -%}"
+)
+_RENAMED = {
+    "model.multi_modal_projector.linear_1.": "thinker.audio_tower.proj1.",
+    "model.multi_modal_projector.linear_2.": "thinker.audio_tower.proj2.",
+    "model.language_model.": "thinker.model.",
+    "model.audio_tower.": "thinker.audio_tower.",
+    "lm_head.": "thinker.lm_head.",
+    "score.": "thinker.lm_head.",
+}
+"""Names of weights: native to original."""
+
+
+def build(folder: Path, size: Size = SIZES["tiny"]) -> Path:
+    """Write the four checkpoints into ``folder``; returns it."""
+    for kind in ("asr", "aligner"):
+        model, tokenizer = write_native(folder / f"{kind}-hf", kind, size)
+        _write_original(folder / kind, kind, size, model, tokenizer)
+    return folder
+
+
+def write_native(folder: Path, kind: str, size: Size) -> tuple[Any, Any]:
+    """Write one checkpoint (``asr`` or ``aligner``) in the layout of Transformers; returns model and tokenizer."""
+    tokenizer = _tokenizer()
+    model = _model(kind, size, tokenizer, seed=1 if kind == "asr" else 2)
+    model.save_pretrained(folder)
+    template = _ASR_TEMPLATE if kind == "asr" else _ALIGNER_TEMPLATE
+    Qwen3ASRProcessor(Qwen3ASRFeatureExtractor(), tokenizer, chat_template=template).save_pretrained(folder)
+    if kind == "aligner":
+        _update(folder / "config.json", timestamp_segment_time=80)
+    return model, tokenizer
+
+
+def _tokenizer() -> Any:
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=_VOCABULARY - 40, min_frequency=1, initial_alphabet=alphabet, show_progress=False
+    )
+    bpe.train_from_iterator([TEXT], trainer)
+    trained = json.loads(bpe.to_str())["model"]
+    vocabulary = {**trained["vocab"], _SPECIAL[0]: len(trained["vocab"])}
+    tokenizer = Qwen2Tokenizer(
+        vocab=vocabulary,
+        merges=[tuple(merge) for merge in trained["merges"]],
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        extra_special_tokens={
+            "audio_token": "<|audio_pad|>",
+            "audio_bos_token": "<|audio_start|>",
+            "audio_eos_token": "<|audio_end|>",
+        },
+        model_max_length=65536,
+    )
+    added = [AddedToken(text, special=True, normalized=False) for text in _SPECIAL[1:]]
+    tokenizer.add_tokens(added, special_tokens=True)
+    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in _MARKERS])
+    assert len(tokenizer) <= _VOCABULARY
+    return tokenizer
+
+
+def _model(kind: str, size: Size, tokenizer: Any, seed: int) -> Any:
+    """The architecture with reproducible random weights, large enough that its output depends on the sound."""
+    of = tokenizer.convert_tokens_to_ids
+    tied = kind == "asr"
+    rope = {"rope_type": "default", "rope_theta": 1000000.0}
+    config = Qwen3ASRConfig(
+        audio_config={**size.audio, "max_position_embeddings": 13},
+        text_config={**size.text, "rope_parameters": rope, "tie_word_embeddings": tied},
+        tie_word_embeddings=tied,
+        audio_token_id=of("<|audio_pad|>"),
+        timestamp_token_id=of("<timestamp>"),
+        pad_token_id=of("<|endoftext|>"),
+        eos_token_id=[of("<|endoftext|>"), of("<|im_end|>")],
+        **({} if tied else {"num_labels": N_CLASSES}),
+    )
+    model = (Qwen3ASRForConditionalGeneration if tied else Qwen3ASRForTokenClassification)(config)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in sorted(model.named_parameters()):
+            weight.copy_(_values(name, torch.randn(weight.shape, generator=generator)))
+        if tied:
+            embeddings = model.get_input_embeddings().weight
+            for token, index in tokenizer.get_vocab().items():
+                if not (token.startswith("Ġ") or token in (".", "<|im_end|>")):
+                    embeddings[index] *= 0.2
+    if tied:
+        model.generation_config = GenerationConfig(
+            eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id, do_sample=False, max_new_tokens=64
+        )
+    return model.float().eval()
+
+
+def _values(name: str, noise: torch.Tensor) -> torch.Tensor:
+    if "q_norm" in name or "k_norm" in name:  # sharp attention
+        return 2.0 + 0.2 * noise
+    if noise.dim() == 1:
+        return 1.0 + 0.2 * noise if "norm" in name and name.endswith("weight") else 0.1 * noise
+    if "embed_tokens" in name:
+        return 0.5 * math.sqrt(64 / noise.shape[1]) * noise
+    if noise.dim() == 4:
+        return noise * math.sqrt(2.0 / (9 * noise.shape[1]))
+    return noise * (4.0 if "o_proj" in name else 1.5) / math.sqrt(noise.shape[1])
+
+
+def _write_original(folder: Path, kind: str, size: Size, model: Any, tokenizer: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {}
+    for name, weight in model.state_dict().items():
+        ours = next(old for old in _RENAMED if name.startswith(old))
+        weights[_RENAMED[ours] + name.removeprefix(ours)] = weight.clone().contiguous()
+    weights.setdefault("thinker.lm_head.weight", weights["thinker.model.embed_tokens.weight"].clone())
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    tokenizer.save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=128, return_attention_mask=True).save_pretrained(folder)
+    _update(folder / "preprocessor_config.json", processor_class="Qwen3ASRProcessor")
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": _ASR_TEMPLATE}))
+    config = model.config
+    generation = {"eos_token_id": config.eos_token_id, "pad_token_id": config.pad_token_id, "do_sample": False}
+    (folder / "generation_config.json").write_text(json.dumps(generation))
+    (folder / "config.json").write_text(json.dumps(_original_config(kind, size, tokenizer), indent=1))
+
+
+def _original_config(kind: str, size: Size, tokenizer: Any) -> dict[str, Any]:
+    of = tokenizer.convert_tokens_to_ids
+    audio = {
+        **size.audio,
+        "model_type": "qwen3_asr_audio_encoder",
+        "max_source_positions": 1500,
+        "conv_chunksize": 500,
+        "num_hidden_layers": size.encoder_layers,
+        "dropout": 0,
+        "attention_dropout": 0,
+        "activation_dropout": 0,
+    }
+    rope = {"rope_type": "default", "type": "default", "interleaved": True, "mrope_interleaved": True}
+    half = size.head_dim // 2
+    text = {
+        **size.text,
+        "model_type": "qwen3_asr_text",
+        "rope_theta": 1000000,
+        "tie_word_embeddings": kind == "asr",
+        "rope_scaling": {**rope, "mrope_section": [half - 2 * (5 * half // 16), 5 * half // 16, 5 * half // 16]},
+    }
+    thinker: dict[str, Any] = {
+        "model_type": "qwen3_asr_thinker" if kind == "asr" else "qwen3_forced_aligner",
+        "audio_config": audio,
+        "text_config": text,
+        "audio_token_id": of("<|audio_pad|>"),
+        "audio_start_token_id": of("<|audio_start|>"),
+        "audio_end_token_id": of("<|audio_end|>"),
+        "user_token_id": 0,
+        "initializer_range": 0.02,
+        "dtype": "float32",
+    }
+    top: dict[str, Any] = {
+        "architectures": ["Qwen3ASRForConditionalGeneration"],
+        "model_type": "qwen3_asr",
+        "support_languages": ["English", "German"],
+        "thinker_config": thinker,
+        "dtype": "float32",
+    }
+    if kind == "aligner":
+        thinker["classify_num"] = N_CLASSES
+        top |= {"timestamp_token_id": of("<timestamp>"), "timestamp_segment_time": 80}
+    return top
+
+
+def _update(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}, indent=1))
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("--size", choices=SIZES, default="tiny")
+    arguments = parser.parse_args()
+    build(arguments.folder, SIZES[arguments.size])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""A vLLM engine in a process of its own that drafts when it is told to and says what that took.
+
+Engines that are compared live side by side and take turns, so that a busy machine is busy for both. Seconds are given
+twice: by the clock, and of the engine process's own processor time, which other programs hardly change.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from agent.errors import UserError
+from agent.run.missing import has_vllm
+from agent.vllm_engine.arguments import CPU_BLOCK_TOKENS, cpu_environment
+from vllm_rows import engine_options, merge, sampling_args
+
+MAX_NUM_SEQS = 16
+# The model runs in the process that schedules.
+SETTINGS = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+
+
+@dataclass(frozen=True)
+class EngineSetup:
+    """What to start. ``heads``: (layer, head) to capture, None for stock vLLM; ``options``: more of vLLM's own."""
+
+    model: str
+    n_tokens: int
+    heads: tuple[tuple[int, int], ...] | None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of ``LLM`` and ``AsyncEngineArgs``."""
+        ours: dict[str, Any] = {"max_num_seqs": MAX_NUM_SEQS}
+        if self.heads is not None:
+            ours = engine_options(self.heads, max_num_seqs=MAX_NUM_SEQS, max_rows=self.n_tokens)
+        return {"model": self.model, "disable_log_stats": True, "use_tqdm_on_load": False, **ours, **self.options}
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a batch took, in seconds: all of it by the clock and on the processor, replay and fetch by the clock.
+
+    A fetch may have to replay first; that time counts as replay. ``rows``: float32 ``[heads, tokens, prompt tokens]``
+    of each draft; none from an engine without capture.
+    """
+
+    wall_s: float
+    cpu_s: float
+    replay_s: float
+    fetch_s: float
+    tokens: list[list[int]]
+    rows: list[npt.NDArray[np.float32]] = field(default_factory=list)
+
+
+@contextmanager
+def environment(more: dict[str, str] | None = None) -> Iterator[None]:
+    """Variables for processes that are started inside; on a CPU an engine gets one thread."""
+    variables = {
+        **SETTINGS,
+        **({} if torch.cuda.is_available() else {**cpu_environment(), "VLLM_CPU_KVCACHE_SPACE": "1"}),
+        **(more or {}),
+    }
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
+
+
+def require_vllm() -> None:
+    """UserError where vLLM is not installed."""
+    if not has_vllm():
+        raise UserError("vLLM is not installed: `make vllm` adds it to .venv.")
+
+
+def engine_modes() -> dict[str, dict[str, Any]]:
+    """Settings of vLLM that are measured here, by name: eager, on a GPU also with CUDA graphs."""
+    common: dict[str, Any] = {"max_model_len": 512}
+    if not torch.cuda.is_available():
+        return {"eager": {**common, "dtype": "float32", "block_size": CPU_BLOCK_TOKENS, "enforce_eager": True}}
+    # Two engines are on the card at once.
+    common |= {"dtype": "bfloat16", "gpu_memory_utilization": 0.4}
+    graphs = {
+        mode.lower(): {**common, "compilation_config": {"cudagraph_mode": mode}}
+        for mode in ("PIECEWISE", "FULL_AND_PIECEWISE")
+    }
+    return {"eager": {**common, "enforce_eager": True}, **graphs}
+
+
+def cpu_s() -> float:
+    """Processor time of this process and of those that it started, so far."""
+    psutil: Any = importlib.import_module("psutil")  # a requirement of vLLM's, not of ours
+    this = psutil.Process()
+    times = [process.cpu_times() for process in (this, *this.children(recursive=True))]
+    return float(sum(t.user + t.system for t in times))
+
+
+class EngineProcess:
+    """Starts an engine for ``setup``; a context manager."""
+
+    def __init__(self, setup: EngineSetup) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self._connection, theirs = spawn.Pipe()
+        self._process = spawn.Process(target=_serve, args=(theirs, setup))
+        with environment({"AGENT_CAPTURE": "0"} if setup.heads is None else {}):
+            self._process.start()
+        theirs.close()
+        self._connection.recv()  # it has started
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+        self._process.join()
+
+    def draft(self, prompts: Sequence[list[int]], at_once: int) -> Round:
+        """Draft for all prompts, ``at_once`` of them at a time, from an empty prefix cache; rows are fetched."""
+        self._connection.send((prompts, at_once))
+        result: Round = self._connection.recv()
+        return result
+
+
+def _serve(connection: Any, setup: EngineSetup) -> None:
+    from vllm import LLM
+
+    llm = LLM(**setup.arguments())
+    replays: list[float] = []
+    if setup.heads is not None:
+        llm.collective_rpc(_time_replays, args=(replays,))
+    connection.send("started")
+    while True:
+        try:
+            prompts, at_once = connection.recv()
+        except EOFError:
+            break
+        connection.send(_round(llm, setup, prompts, at_once, replays))
+    llm.llm_engine.engine_core.shutdown()
+
+
+def _time_replays(worker: Any, seconds: list[float]) -> None:
+    """Note how long every replay takes; worker and list live in this process."""
+    replay = worker.tracker.replay
+
+    def timed(request: Any) -> None:
+        start = time.perf_counter()
+        replay(request)
+        seconds.append(time.perf_counter() - start)
+
+    worker.tracker.replay = timed
+
+
+def _round(llm: Any, setup: EngineSetup, prompts: Sequence[list[int]], at_once: int, replays: list[float]) -> Round:
+    from vllm import SamplingParams
+
+    llm.reset_prefix_cache()
+    replays.clear()
+    tokens: list[list[int]] = []
+    rows: list[npt.NDArray[np.float32]] = []
+    fetch_s = 0.0
+    wall, cpu = time.perf_counter(), time.process_time()
+    for first in range(0, len(prompts), at_once):
+        batch = prompts[first : first + at_once]
+        keys = [f"{wall}-{first + index}" for index in range(len(batch))]
+        params = [
+            SamplingParams(
+                temperature=0.0,
+                max_tokens=setup.n_tokens,
+                ignore_eos=True,
+                detokenize=False,
+                extra_args=None if setup.heads is None else sampling_args(key, (0, len(ids)), setup.n_tokens),
+            )
+            for key, ids in zip(keys, batch, strict=True)
+        ]
+        outputs = llm.generate([{"prompt_token_ids": ids} for ids in batch], params, use_tqdm=False)
+        tokens += [list(output.outputs[0].token_ids) for output in outputs]
+        if setup.heads is not None:
+            start, n_before = time.perf_counter(), len(replays)
+            for key in keys:
+                captured = merge(llm.collective_rpc("fetch_rows", args=(key,)))
+                assert captured is not None
+                rows.append(captured.rows)
+            fetch_s += time.perf_counter() - start - sum(replays[n_before:])
+    return Round(time.perf_counter() - wall, time.process_time() - cpu, sum(replays), fetch_s, tokens, rows)

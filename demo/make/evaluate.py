@@ -1,0 +1,62 @@
+"""How well the embedded model translates 200 unseen clean sentences: ``python -m demo.make.evaluate``.
+
+Complete sentences with case and punctuation, no speech, no policy: the ceiling of everything else in the demo.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+import sacrebleu
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from agent.config import AgentConfig, MtConfig, PolicyConfig
+from agent.models import ModelCache
+from agent.words import Frontier
+from demo.language import realise
+from demo.make.examples import DIRECTIONS
+from demo.make.talk_texts import clean_test_documents
+
+
+def offline_bleu(config: AgentConfig, models: ModelCache) -> tuple[float, float, list[tuple[str, str, str]]]:
+    """BLEU, share of exact translations, and (source, output, reference) of those that differ."""
+    target = config.target_lang
+    translator = models.translator(config, config.source_lang, target)
+    outputs: list[str] = []
+    references: list[str] = []
+    wrong: list[tuple[str, str, str]] = []
+    for document in tqdm(clean_test_documents(), unit="sentence", desc=f"en-{target}", leave=False):
+        source = " ".join(realise(meaning, "en").text for meaning in document)
+        words = source.split()
+        frontier = Frontier(len(words), len(words), finished=True)
+        decision = translator.step(words, (), frontier, stream="")
+        outputs.append(translator.text(decision.draft.token_ids).strip())
+        references.append(realise(document[0], target).text)
+        if outputs[-1] != references[-1]:
+            wrong.append((source, outputs[-1], references[-1]))
+    tokenizer = "zh" if target == "zh" else "13a"
+    bleu = sacrebleu.corpus_bleu(outputs, [references], tokenize=tokenizer).score
+    return bleu, 1 - len(wrong) / len(outputs), wrong
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default=MtConfig.model)
+    parser.add_argument("--show", type=int, default=0, help="print so many wrong translations per direction")
+    arguments = parser.parse_args()
+    base = AgentConfig(mt=MtConfig(model=arguments.model), policy=PolicyConfig(name="offline"))
+    table, models, console = Table("direction", "BLEU", "exact"), ModelCache(), Console()
+    for _, target in DIRECTIONS:
+        bleu, exact, wrong = offline_bleu(replace(base, target_lang=target), models)
+        table.add_row(f"en-{target}", f"{bleu:.2f}", f"{exact:.1%}")
+        for source, output, reference in wrong[: arguments.show]:
+            console.print(f"{source}\n  {output}\n  {reference}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What is scored: logs, references and segmentations as people have them, checked."""

@@ -1,0 +1,1 @@
+"""Figures: OmniSTEval, COMET, word error rate, intervals."""

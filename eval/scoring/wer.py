@@ -1,0 +1,68 @@
+"""Word error rate of the recogniser, from the source sentences that a run's trace says were committed."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from agent.errors import UserError
+from eval.inputs.log import Talk
+from eval.inputs.references import References
+
+TRACE_NAME = "trace.jsonl"
+
+
+def word_error_rate(trace: Path, talks: Sequence[Talk], references: References) -> float | None:
+    """Edits per reference word over ``talks`` (0.1 is 10 %); None without trace, transcript or any traced talk."""
+    if references.source is None or not trace.is_file():
+        return None
+    heard = read_committed(trace)
+    if not all(talk.index in heard for talk in talks):
+        return None
+    edits = length = 0
+    for talk in talks:
+        lines = references.of_talk(talk.name).source or ()
+        wanted = normalise(" ".join(lines))
+        edits += edit_distance(wanted, normalise(" ".join(heard[talk.index])))
+        length += len(wanted)
+    return edits / length if length else None
+
+
+def read_committed(trace: Path) -> dict[int, list[str]]:
+    """Committed source words per stream; a stream that committed nothing has an empty list."""
+    heard: dict[int, list[str]] = {}
+    with trace.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                step = json.loads(line)
+                words = heard.setdefault(int(step.get("stream", 0)), [])
+                words.extend(str(word["text"]) for sentence in step.get("committed") or () for word in sentence)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise UserError(f"{trace}, line {number}: not a step of a trace. Run again with tracing.") from error
+    return heard
+
+
+def normalise(text: str) -> list[str]:
+    """Lower-case words without punctuation; apostrophes close up (don't → dont), hyphens split."""
+    text = re.sub(r"['’]", "", unicodedata.normalize("NFKC", text).lower())
+    return re.findall(r"[^\W_]+", text)
+
+
+def edit_distance(wanted: Sequence[str], given: Sequence[str]) -> int:
+    """Fewest insertions, deletions and substitutions of words; O(n·m) time, O(m) memory."""
+    codes: dict[str, int] = {}
+    columns = np.array([codes.setdefault(word, len(codes)) for word in given], dtype=np.int64)
+    steps = np.arange(len(given) + 1)
+    row = steps.copy()
+    for word in wanted:
+        best = row + 1
+        best[1:] = np.minimum(best[1:], row[:-1] + (columns != codes.get(word, -1)))
+        row = np.minimum.accumulate(best - steps) + steps
+    return int(row[-1])
