@@ -17,13 +17,12 @@ import numpy.typing as npt
 from simulstream.server.speech_processors import SpeechProcessor
 from simulstream.server.speech_processors.incremental_output import IncrementalOutput
 
-from agent import stages, trace
-from agent.asr import build_recognizer, listen
+from agent import languages, stages, trace
 from agent.asr.contract import SAMPLE_RATE_HZ
 from agent.config import AgentConfig, check_direction, from_namespace
-from agent.models import ModelCache
-from agent.mt.units import CJK_LANGUAGES, surface_tokens
-from agent.overlap import BesideAligner
+from agent.models import ModelCache, build_recogniser
+from agent.mt.units import surface_tokens
+from agent.overlap import BesideAligner, listen
 from agent.session import Session
 from agent.words import Hypothesis
 
@@ -32,7 +31,7 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
     """Simultaneous speech translation with a recogniser, a decoder-only model and an acceptance policy.
 
     Output is append-only: ``deleted_tokens`` is always empty. Tokens are white-space words, or single characters when
-    the target is Chinese.
+    the target language writes no spaces.
     """
 
     models: ClassVar[ModelCache] = ModelCache()
@@ -43,9 +42,9 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
         super().__init__(config)
         self._source_lang = self._settings.source_lang
         self._target_lang = self._settings.target_lang
-        self._recognizer = build_recognizer(self._settings)
+        self._recogniser = build_recogniser(self._settings)
         if self._settings.session.overlap == "aligner":
-            listen(self._recognizer, self._expect)
+            listen(self._recogniser, self._expect)
         self._session: Session | None = None
         self._overlap: BesideAligner | None = None
         self._number = next(self._numbers)
@@ -64,15 +63,15 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
         return self._settings.speech_chunk_size
 
     def set_source_language(self, language: str) -> None:
-        """Language code of the speech. UserError when the direction is not served."""
-        check_direction(language, self._target_lang)
+        """Language code of the speech. UserError when the direction to the target language is not served."""
+        check_direction(self._settings, language, self._target_lang)
         if language != self._source_lang:
             self._end_session()
         self._source_lang = language
 
     def set_target_language(self, language: str) -> None:
-        """Language code of the translation. UserError when the direction is not served."""
-        check_direction(self._source_lang, language)
+        """Language code of the translation. The toolkit sets it first: the direction is known with the source's."""
+        languages.get(language)
         if language != self._target_lang:
             self._end_session()
         self._target_lang = language
@@ -84,20 +83,20 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
     def process_chunk(self, waveform: npt.NDArray[np.float32]) -> IncrementalOutput:
         """Hear a chunk (float32 mono, 16 kHz, [-1, 1]) and return what may be said now."""
         samples = np.asarray(waveform, dtype=np.float32)
-        return self._step(lambda: self._recognizer.push(samples), len(samples) / SAMPLE_RATE_HZ)
+        return self._step(lambda: self._recogniser.push(samples), len(samples) / SAMPLE_RATE_HZ)
 
     def end_of_stream(self) -> IncrementalOutput:
         """Say everything that was still held."""
-        return self._step(self._recognizer.flush, 0.0)
+        return self._step(self._recogniser.flush, 0.0)
 
     def tokens_to_string(self, tokens: list[str]) -> str:
         """Words joined by spaces, or characters joined by nothing."""
-        return ("" if self._target_lang in CJK_LANGUAGES else " ").join(tokens)
+        return languages.get(self._target_lang).joiner.join(tokens)
 
     def clear(self) -> None:
         """Forget the stream; languages go back to the configuration's. Idempotent."""
         self._end_session()
-        self._recognizer.reset()
+        self._recogniser.reset()
         self._source_lang = self._settings.source_lang
         self._target_lang = self._settings.target_lang
 

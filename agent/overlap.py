@@ -5,15 +5,31 @@ policy needs the times. The text of every chunk is the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from agent import stages
+from agent.asr.contract import AligningRecogniser, Recogniser
+from agent.asr.record import RecordingRecogniser
+from agent.errors import UserError
 from agent.mt.translator import Tail
 from agent.session import Session, StepRecord
 from agent.stages import Stage
 from agent.words import Hypothesis
+
+
+def listen(recogniser: Recogniser, on_words: Callable[[Hypothesis], None]) -> None:
+    """Have ``on_words`` called with the words of every push before their times are known (`AligningRecogniser`).
+
+    UserError for a recogniser that knows both at once.
+    """
+    if isinstance(recogniser, RecordingRecogniser):
+        listen(recogniser.inner, on_words)
+    elif isinstance(recogniser, AligningRecogniser):
+        recogniser.on_words = on_words
+    else:
+        raise UserError("session.overlap=aligner wants a recogniser that has an aligner, e.g. asr.recogniser=qwen3.")
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.config import SessionConfig
+from agent.languages import writes_spaces
 from agent.mt.translator import Decision, Tail, Translator
-from agent.mt.units import CJK_LANGUAGES, sanitise, split_units
+from agent.mt.units import sanitise, split_units
 from agent.words import Frontier, Hypothesis, SourceWord
 
 LOGGER = logging.getLogger("alignatt")
@@ -68,7 +69,7 @@ class Session:
         self._translator = translator
         self._config = config
         self._stream = stream
-        self._cjk = translator.target_lang in CJK_LANGUAGES
+        self._cjk = not writes_spaces(translator.target_lang)
         self._context: deque[_Context] = deque(maxlen=config.context_sentences)
         self._sentence = _Sentence()
         self._last_char = ""

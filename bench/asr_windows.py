@@ -18,11 +18,11 @@ from agent.asr.contract import SAMPLE_RATE_HZ, Samples
 from agent.asr.qwen3.audio import WINDOW_FRAMES, n_audio_tokens, prepare
 from agent.asr.qwen3.checkpoint import Checkpoint, open_checkpoint
 from agent.asr.qwen3.engine import Generator
-from agent.asr.qwen3.hf import HFGenerator
 from agent.asr.qwen3.prompt import recognition_prompt
-from agent.asr.qwen3.vllm import Room, VllmGenerator
+from agent.asr.qwen3.transformers import TransformersGenerator
+from agent.asr.qwen3.vllm import EngineLimits, VllmGenerator
 from agent.errors import UserError
-from agent.run.missing import has_vllm
+from agent.vllm_engine.arguments import has_vllm
 from bench.parts import Options
 from bench.result import Cell, Result
 from bench.skeletons.speech import SIZES, write_native
@@ -98,8 +98,8 @@ def one_thread() -> Iterator[None]:
 def engine_rows(engine: str, checkpoint: Checkpoint, talk: Samples) -> list[tuple[Cell, ...]]:
     """Table rows of one engine."""
     if engine == "hf":
-        return tail_rows(engine, HFGenerator(checkpoint, TIMEOUT_S), checkpoint, talk)
-    generator = VllmGenerator(checkpoint, Room(timeout_s=TIMEOUT_S))
+        return tail_rows(engine, TransformersGenerator(checkpoint, TIMEOUT_S), checkpoint, talk)
+    generator = VllmGenerator(checkpoint, EngineLimits(timeout_s=TIMEOUT_S))
     try:
         return tail_rows(engine, generator, checkpoint, talk)
     finally:
@@ -130,7 +130,7 @@ def tail_rows(engine: str, generator: Generator, checkpoint: Checkpoint, talk: S
 
 def ask(generator: Generator, checkpoint: Checkpoint, samples: Samples, by_window: bool, n_tokens: int = 1) -> Asked:
     """Send one request."""
-    in_process = isinstance(generator, HFGenerator)
+    in_process = isinstance(generator, TransformersGenerator)
     before = _kept(generator)
     wall, cpu = time.perf_counter(), time.process_time() if in_process else cpu_s()
     audio = prepare(samples, by_window)
@@ -146,7 +146,7 @@ def ask(generator: Generator, checkpoint: Checkpoint, samples: Samples, by_windo
 
 
 def _kept(generator: Generator) -> int:
-    if isinstance(generator, HFGenerator):
+    if isinstance(generator, TransformersGenerator):
         return generator.n_encoded
     assert isinstance(generator, VllmGenerator)
     return generator.n_cached_tokens

@@ -18,12 +18,12 @@ import torch
 from tqdm import tqdm
 from transformers import AutoTokenizer, DynamicCache, Gemma4ForCausalLM
 
-from agent.config import MtConfig, PromptConfig
+from agent.mt.config import MtConfig, PromptConfig
 from agent.mt.drafter import DraftRequest, Head
 from agent.mt.hf import HFDrafter, load_model
 from agent.mt.prompt import PromptLayout
 from agent.paths import resolve
-from agent.run.missing import has_vllm
+from agent.vllm_engine.arguments import has_vllm
 from bench.parts import Options
 from bench.result import Cell, Result
 from bench.skeletons.text import N_LAYERS, skeleton_config

@@ -20,8 +20,7 @@ import numpy.typing as npt
 import torch
 
 from agent.errors import UserError
-from agent.run.missing import has_vllm
-from agent.vllm_engine.arguments import CPU_BLOCK_TOKENS, cpu_environment
+from agent.vllm_engine.arguments import CPU_BLOCK_TOKENS, cpu_environment, has_vllm
 from vllm_rows import engine_options, merge, sampling_args
 
 MAX_NUM_SEQS = 16

@@ -204,7 +204,7 @@ def _unusable(pair: SentencePair, target_lang: str, usual_ratio: float) -> str:
         return f"longer than {MAX_WORDS} words"
     if normalised(pair.source) == normalised(pair.target):
         return "not translated"
-    if (target_lang in ("zh", "ja")) != has_cjk(pair.target):
+    if (target_lang in ("zh", "yue", "ja")) != has_cjk(pair.target):
         return "target in another script"
     ratio = len(pair.target) / len(pair.source) / usual_ratio
     if not 1 / MAX_LENGTH_RATIO <= ratio <= MAX_LENGTH_RATIO:

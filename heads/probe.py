@@ -17,12 +17,14 @@ import numpy as np
 import torch
 import yaml
 
-from agent.config import AgentConfig, MtConfig, PromptConfig, to_dict
+from agent.config import AgentConfig, to_dict
 from agent.errors import UserError
 from agent.mt import head_sets, model_check
 from agent.mt.attention import IMPLEMENTATION, capturing, eager_rows
+from agent.mt.config import MtConfig, PromptConfig
 from agent.mt.drafter import DraftRequest
 from agent.mt.hf import HFDrafter, end_of_turn_ids
+from agent.mt.policy.alignatt import AlignAtt
 from agent.mt.prompt import LayoutError, PromptLayout
 from agent.paths import resolve
 from heads.calibrate import Subject
@@ -108,7 +110,7 @@ def time_per_token_ms(subject: Subject, pairs: Sequence[AlignedPair], threads: i
 
 def preset(config: AgentConfig, mt: MtConfig) -> str:
     """The configuration with this model as YAML for ``simulstream --config``."""
-    policy = dataclasses.replace(config.policy, name="alignatt")
+    policy = config.policy if config.policy.needs_rows else AlignAtt()
     tree = to_dict(dataclasses.replace(config, mt=mt, policy=policy))
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 from rich.console import Console
 
+from agent import languages
 from agent.config import AgentConfig
 from agent.mt.hf import load_model
 from agent.mt.prompt import PromptLayout
@@ -129,7 +130,7 @@ def with_context(numbered: Sequence[tuple[int, AlignedPair]], target_lang: str) 
 
 def joined(first: AlignedPair, second: AlignedPair, target_lang: str) -> AlignedPair:
     """Two pairs as one document."""
-    space = "" if target_lang in ("zh", "ja") else " "
+    space = languages.get(target_lang).joiner
     shift, n_words = len(first.target) + len(space), len(first.words)
     return AlignedPair(
         first.words + second.words,

@@ -29,13 +29,13 @@ from agent.asr.contract import SAMPLE_RATE_HZ, Samples
 from agent.asr.qwen3 import engine
 from agent.asr.qwen3.engine import Aligner, Transcriber, Transcription
 from agent.asr.qwen3.words import split_words
-from agent.asr.sphinx import SphinxRecognizer
+from agent.asr.sphinx import SphinxRecogniser
 from agent.cli import main as cli
 from agent.words import SourceWord
 
 DEMO = Path(__file__).parent.parent / "demo"
-ON_VLLM = ("asr.engine=qwen3", "asr.qwen3.engine=vllm", "asr.qwen3.cache_gib=0.25", "asr.qwen3.aligner_cache_gib=0.25")
-MT = ("mt.engine=vllm", "mt.vllm.compile=false", "mt.vllm.kv_cache_gib=0.25", "mt.vllm.max_num_seqs=4")
+ON_VLLM = ("asr.recogniser=qwen3", "asr.backend=vllm", "asr.cache_gib=0.25", "asr.aligner.cache_gib=0.25")
+MT = ("mt.backend=vllm", "mt.vllm.compile=false", "mt.vllm.kv_cache_gib=0.25", "mt.vllm.max_num_seqs=4")
 N_FOUND_BY = 64
 """A clip is found in the talk by so many samples."""
 
@@ -77,7 +77,7 @@ def make_talk(path: Path, minutes: float, n_talks: int = 3) -> KnownTalk:
 
 def _heard(path: Path, at_most_s: float) -> tuple[Samples, tuple[SourceWord, ...]]:
     samples, _ = soundfile.read(path, dtype="float32", stop=min(int(at_most_s), 3600) * SAMPLE_RATE_HZ)
-    sphinx = SphinxRecognizer(DEMO / "asr")
+    sphinx = SphinxRecogniser(DEMO / "asr")
     hypotheses = [sphinx.push(samples), sphinx.flush()]
     return samples, tuple(word for h in hypotheses for segment in h.committed for word in segment)
 
@@ -138,7 +138,7 @@ class Oracle:
 
 def settings(models: Path) -> list[str]:
     """Settings of three tiny engines."""
-    tiny = [f"asr.model={models / 'asr-hf'}", f"asr.qwen3.aligner={models / 'aligner-hf'}", "asr.qwen3.timeout_s=600"]
+    tiny = [f"asr.model={models / 'asr-hf'}", f"asr.aligner.model={models / 'aligner-hf'}", "asr.timeout_s=600"]
     return [*tiny, *ON_VLLM, *MT]
 
 

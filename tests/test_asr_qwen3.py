@@ -15,18 +15,21 @@ import torch
 from qwen3_sounds import TEXTS, chirp, expanded
 from tiny_qwen3_asr import build
 
-from agent.asr import build_recognizer, qwen3
+from agent.asr import aligned
+from agent.asr.aligned import AlignerConfig
 from agent.asr.contract import SAMPLE_RATE_HZ, Samples
 from agent.asr.qwen3 import engine
 from agent.asr.qwen3.audio import MAX_AUDIO_S, WINDOW_FRAMES, n_audio_tokens, prepare
 from agent.asr.qwen3.checkpoint import Checkpoint, open_checkpoint
+from agent.asr.qwen3.config import Qwen3Config
 from agent.asr.qwen3.engine import Aligner, Generated, Transcriber, Transcription
-from agent.asr.qwen3.hf import HFClassifier, HFGenerator
 from agent.asr.qwen3.prompt import alignment_prompt, language_name, parse_answer, recognition_prompt
+from agent.asr.qwen3.transformers import TransformersClassifier, TransformersGenerator
 from agent.asr.qwen3.words import repair, split_words, word_times
-from agent.asr.streaming import StreamingRecognizer
-from agent.config import AgentConfig, AsrConfig, Qwen3Config
+from agent.asr.streaming import StreamingRecogniser
+from agent.config import AgentConfig
 from agent.errors import UserError
+from agent.models import build_recogniser
 
 DEMO_TALK = Path(__file__).parent.parent / "demo" / "talks" / "demo-talk-1.flac"
 
@@ -39,15 +42,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def recogniser(folder: Path) -> tuple[HFGenerator, Checkpoint]:
+def recogniser(folder: Path) -> tuple[TransformersGenerator, Checkpoint]:
     checkpoint = open_checkpoint(str(folder / "asr-hf"), "", "recogniser", native_only=True)
-    return HFGenerator(checkpoint, 60.0), checkpoint
+    return TransformersGenerator(checkpoint, 60.0), checkpoint
 
 
 @pytest.fixture(scope="session")
-def aligner(folder: Path) -> tuple[HFClassifier, Checkpoint]:
+def aligner(folder: Path) -> tuple[TransformersClassifier, Checkpoint]:
     checkpoint = open_checkpoint(str(folder / "aligner-hf"), "", "aligner", native_only=True)
-    return HFClassifier(checkpoint), checkpoint
+    return TransformersClassifier(checkpoint), checkpoint
 
 
 @pytest.fixture(scope="session")
@@ -265,7 +268,7 @@ def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("short_answers")
 def test_finished_windows_are_encoded_once(folder: Path) -> None:
     checkpoint = open_checkpoint(str(folder / "asr-hf"), "", "recogniser", native_only=True)
-    generator = HFGenerator(checkpoint, 60.0)
+    generator = TransformersGenerator(checkpoint, 60.0)
     samples = chirp(26.0, seed=4)
     samples[:100] = 1.0  # the loudest frame is in the first window, as it is once somebody has spoken for a while
     transcriber = Transcriber(generator, checkpoint, "English")
@@ -323,14 +326,14 @@ def test_the_wrong_checkpoint_is_refused_with_the_right_ones_name(folder: Path, 
 
 @pytest.mark.usefixtures("short_answers")
 def test_a_configuration_builds_recognisers_that_share_their_models(folder: Path) -> None:
-    ours = Qwen3Config(aligner=str(folder / "aligner-hf"))
-    config = AgentConfig(asr=AsrConfig(engine="qwen3", model=str(folder / "asr-hf"), max_live_s=6.0, qwen3=ours))
-    one = build_recognizer(config)
-    n_loaded = len(qwen3._loaded)
-    other = build_recognizer(replace(config, asr=replace(config.asr, hypotheses_to_agree=3)))
-    assert len(qwen3._loaded) == n_loaded
-    assert isinstance(one, StreamingRecognizer)
-    assert isinstance(other, StreamingRecognizer)
+    aligner = AlignerConfig(str(folder / "aligner-hf"))
+    config = AgentConfig(asr=Qwen3Config(model=str(folder / "asr-hf"), max_live_s=6.0, aligner=aligner))
+    one = build_recogniser(config)
+    n_loaded = len(aligned._loaded)
+    other = build_recogniser(replace(config, asr=replace(config.asr, hypotheses_to_agree=3)))
+    assert len(aligned._loaded) == n_loaded
+    assert isinstance(one, StreamingRecogniser)
+    assert isinstance(other, StreamingRecogniser)
     samples, _ = soundfile.read(DEMO_TALK, dtype="float32", stop=10 * SAMPLE_RATE_HZ)
     heard = []
     for start in range(0, len(samples), 16000):
@@ -344,11 +347,9 @@ def test_a_configuration_builds_recognisers_that_share_their_models(folder: Path
     assert one.n_decoded > 5
     assert heard
     assert any(word.log_prob is not None for word in heard)
-    with pytest.raises(UserError, match=r"set asr\.model"):
-        build_recognizer(AgentConfig(asr=AsrConfig(engine="qwen3")))
     original = replace(config.asr, model=str(folder / "asr"))
     with pytest.raises(UserError, match="is in the original layout"):
-        build_recognizer(replace(config, asr=original))
+        build_recogniser(replace(config, asr=original))
 
 
 def test_languages() -> None:

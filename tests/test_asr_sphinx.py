@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from agent.asr import build_recognizer
 from agent.asr.contract import Samples
-from agent.asr.record import RecordingRecognizer
-from agent.asr.replay import ReplayRecognizer
-from agent.asr.sphinx import SphinxRecognizer
+from agent.asr.record import RecordingRecogniser
+from agent.asr.replay import ReplayRecogniser
+from agent.asr.sphinx import SphinxConfig, SphinxRecogniser
 from agent.asr.webrtc_vad import BLOCK, SpeechDetector
-from agent.config import AgentConfig, AsrConfig
+from agent.config import AgentConfig
 from agent.errors import UserError
+from agent.models import build_recogniser
 from agent.paths import PROJECT
 from agent.words import Hypothesis, SourceWord
 
@@ -60,9 +60,9 @@ def silence(seconds: float) -> Samples:
 
 
 def hear(
-    recognizer: SphinxRecognizer | RecordingRecognizer | ReplayRecognizer, audio: Samples, chunk: int = CHUNK
+    recogniser: SphinxRecogniser | RecordingRecogniser | ReplayRecogniser, audio: Samples, chunk: int = CHUNK
 ) -> list[Hypothesis]:
-    return [*(recognizer.push(audio[at : at + chunk]) for at in range(0, len(audio), chunk)), recognizer.flush()]
+    return [*(recogniser.push(audio[at : at + chunk]) for at in range(0, len(audio), chunk)), recogniser.flush()]
 
 
 def segments(hypotheses: Sequence[Hypothesis]) -> list[tuple[SourceWord, ...]]:
@@ -107,7 +107,7 @@ def talk(spans: list[tuple[float, float]]) -> Samples:
 
 @pytest.fixture(scope="module")
 def heard(talk: Samples) -> list[Hypothesis]:
-    return hear(SphinxRecognizer(MODEL), talk)
+    return hear(SphinxRecogniser(MODEL), talk)
 
 
 def test_sentences_and_absolute_times(heard: list[Hypothesis], spans: list[tuple[float, float]]) -> None:
@@ -138,43 +138,43 @@ def test_partial_words_appear_and_grow_stable(heard: list[Hypothesis]) -> None:
 
 @pytest.mark.parametrize("chunk", [777, 5 * RATE, 60 * RATE])
 def test_text_does_not_depend_on_the_pushes(talk: Samples, heard: list[Hypothesis], chunk: int) -> None:
-    other = hear(SphinxRecognizer(MODEL), talk, chunk)
+    other = hear(SphinxRecogniser(MODEL), talk, chunk)
     check_contract(other)
     assert spoken(other) == spoken(heard)
 
 
 def test_empty_push_changes_nothing(talk: Samples, heard: list[Hypothesis]) -> None:
-    recognizer = SphinxRecognizer(MODEL)
-    assert recognizer.push(talk[:0]) == Hypothesis((), (), 0.0)
-    before = recognizer.push(talk[: 4 * RATE])
-    assert recognizer.push(talk[:0]) == Hypothesis((), before.live, before.now_s)
+    recogniser = SphinxRecogniser(MODEL)
+    assert recogniser.push(talk[:0]) == Hypothesis((), (), 0.0)
+    before = recogniser.push(talk[: 4 * RATE])
+    assert recogniser.push(talk[:0]) == Hypothesis((), before.live, before.now_s)
 
 
 def test_reset_forgets_the_stream(talk: Samples, heard: list[Hypothesis]) -> None:
-    recognizer = SphinxRecognizer(MODEL)
+    recogniser = SphinxRecogniser(MODEL)
     for n_samples in (0, 3 * RATE, 7 * RATE):
-        recognizer.push(talk[:n_samples])
-        recognizer.reset()
-        recognizer.reset()
-    assert hear(recognizer, talk) == heard
-    assert recognizer.flush().committed == ()
+        recogniser.push(talk[:n_samples])
+        recogniser.reset()
+        recogniser.reset()
+    assert hear(recogniser, talk) == heard
+    assert recogniser.flush().committed == ()
 
 
 def test_a_reused_decoder_remembers_nothing(talk: Samples, heard: list[Hypothesis]) -> None:
-    first = SphinxRecognizer(MODEL)
+    first = SphinxRecogniser(MODEL)
     first.push(talk[: 4 * RATE])
     decoder = first._decoder
     del first
-    second = SphinxRecognizer(MODEL)
+    second = SphinxRecogniser(MODEL)
     assert second._decoder is decoder
     assert hear(second, talk) == heard
 
 
 def test_two_streams_in_threads(talk: Samples, heard: list[Hypothesis]) -> None:
-    recognizers = [SphinxRecognizer(MODEL), SphinxRecognizer(MODEL)]
-    assert recognizers[0]._decoder is not recognizers[1]._decoder
+    recognisers = [SphinxRecogniser(MODEL), SphinxRecogniser(MODEL)]
+    assert recognisers[0]._decoder is not recognisers[1]._decoder
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(hear, recognizers, [talk, talk])) == [heard, heard]
+        assert list(pool.map(hear, recognisers, [talk, talk])) == [heard, heard]
 
 
 def sounds() -> dict[str, Samples]:
@@ -203,14 +203,14 @@ def sounds() -> dict[str, Samples]:
 
 @pytest.mark.parametrize("name", list(sounds()))
 def test_no_words_without_speech(name: str) -> None:
-    hypotheses = hear(SphinxRecognizer(MODEL), sounds()[name])
+    hypotheses = hear(SphinxRecogniser(MODEL), sounds()[name])
     assert [word.text for hypothesis in hypotheses for word in hypothesis.live] == []
     assert segments(hypotheses) == []
 
 
 def test_noise_before_speech_costs_nothing_later(talk: Samples) -> None:
     hiss = np.random.default_rng(2).normal(0, 0.01, 6 * RATE).astype(np.float32)
-    hypotheses = hear(SphinxRecognizer(MODEL), np.concatenate([hiss, talk]))
+    hypotheses = hear(SphinxRecogniser(MODEL), np.concatenate([hiss, talk]))
     check_contract(hypotheses)
     assert len(segments(hypotheses)) == len(SENTENCES)
     assert segments(hypotheses)[0][0].start_s >= 7.0
@@ -219,7 +219,7 @@ def test_noise_before_speech_costs_nothing_later(talk: Samples) -> None:
 def test_tail_is_bounded_without_pauses() -> None:
     clips = [say(sentence) for sentence in SENTENCES]
     speech = np.concatenate(clips * 6)[: 57 * RATE]
-    hypotheses = hear(SphinxRecognizer(MODEL, max_live_s=10.0), speech)
+    hypotheses = hear(SphinxRecogniser(MODEL, max_live_s=10.0), speech)
     check_contract(hypotheses, max_live_s=10.0)
     found = segments(hypotheses)
     assert len(found) >= 6
@@ -229,32 +229,32 @@ def test_tail_is_bounded_without_pauses() -> None:
 
 
 def test_record_and_replay(tmp_path: Path, talk: Samples, heard: list[Hypothesis]) -> None:
-    config = AgentConfig(asr=AsrConfig(model=str(MODEL)), record_asr=str(tmp_path))
-    recorder = build_recognizer(config)
-    assert isinstance(recorder, RecordingRecognizer)
+    config = AgentConfig(asr=SphinxConfig(model=str(MODEL)), record_asr=str(tmp_path))
+    recorder = build_recogniser(config)
+    assert isinstance(recorder, RecordingRecogniser)
     assert hear(recorder, talk) == heard
-    assert hear(ReplayRecognizer(tmp_path), talk) == heard
+    assert hear(ReplayRecogniser(tmp_path), talk) == heard
 
 
 def test_wrong_samples_are_refused() -> None:
-    recognizer = SphinxRecognizer(MODEL)
+    recogniser = SphinxRecogniser(MODEL)
     for samples in (np.zeros((2, 100), np.float32), np.full(100, np.nan, np.float32), np.full(9, np.inf, np.float32)):
         with pytest.raises(ValueError, match="one channel of finite numbers"):
-            recognizer.push(samples)
-    assert recognizer.flush() == Hypothesis((), (), 0.0)
+            recogniser.push(samples)
+    assert recogniser.flush() == Hypothesis((), (), 0.0)
 
 
 def test_missing_model_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No recogniser model folder"):
-        SphinxRecognizer(tmp_path / "nothing")
+        SphinxRecogniser(tmp_path / "nothing")
     with pytest.raises(UserError, match=r"has no words\.dict"):
-        SphinxRecognizer(tmp_path)
+        SphinxRecogniser(tmp_path)
     shutil.copy(MODEL / "words.dict", tmp_path)
     with pytest.raises(UserError, match="has no language model"):
-        SphinxRecognizer(tmp_path)
+        SphinxRecogniser(tmp_path)
     (tmp_path / "lm.arpa").write_text("nonsense")
     with pytest.raises(UserError, match="cannot load"):
-        SphinxRecognizer(tmp_path)
+        SphinxRecogniser(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_wrong_options(tmp_path: Path, options: str, message: str) -> None:
         shutil.copy(path, tmp_path)
     (tmp_path / "sphinx.json").write_text(options)
     with pytest.raises(UserError, match=message) as caught:
-        SphinxRecognizer(tmp_path)
+        SphinxRecogniser(tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -280,8 +280,8 @@ def test_options_reach_the_decoder(tmp_path: Path) -> None:
     for path in MODEL.glob("[wl]*.*"):
         shutil.copy(path, tmp_path)
     (tmp_path / "sphinx.json").write_text(json.dumps({"lw": 8.5, "cmninit": "50,-1"}))
-    recognizer = SphinxRecognizer(tmp_path)
-    assert recognizer._decoder.config["lw"] == 8.5
+    recogniser = SphinxRecogniser(tmp_path)
+    assert recogniser._decoder.config["lw"] == 8.5
 
 
 def test_speech_detector_needs_more_than_a_click() -> None:

@@ -14,8 +14,8 @@ import soundfile
 from agent.asr.commit import normalize
 from agent.asr.contract import SAMPLE_RATE_HZ, Samples
 from agent.asr.silero_vad import VoiceDetector
-from agent.asr.sphinx import SphinxRecognizer
-from agent.asr.streaming import LEAD_S, MIN_SPEECH_S, StreamingRecognizer
+from agent.asr.sphinx import SphinxRecogniser
+from agent.asr.streaming import LEAD_S, MIN_SPEECH_S, StreamingRecogniser
 from agent.words import Hypothesis, SourceWord
 
 DEMO = Path(__file__).parent.parent / "demo"
@@ -26,7 +26,7 @@ TALK = "demo-talk-1"
 def recognised() -> tuple[Samples, tuple[SourceWord, ...]]:
     """The beginning of a shipped talk and its words as the embedded recogniser hears them."""
     samples, _ = soundfile.read(DEMO / "talks" / f"{TALK}.flac", dtype="float32", stop=75 * SAMPLE_RATE_HZ)
-    sphinx = SphinxRecognizer(DEMO / "asr")
+    sphinx = SphinxRecogniser(DEMO / "asr")
     hypotheses = [sphinx.push(samples), sphinx.flush()]
     return samples, tuple(word for h in hypotheses for segment in h.committed for word in segment)
 
@@ -75,7 +75,7 @@ class Planted:
         return tuple(transcription)
 
 
-def stream(recogniser: StreamingRecognizer, audio: Samples, chunk_s: float) -> list[Hypothesis]:
+def stream(recogniser: StreamingRecogniser, audio: Samples, chunk_s: float) -> list[Hypothesis]:
     size = round(chunk_s * SAMPLE_RATE_HZ)
     pushed = [recogniser.push(audio[start : start + size]) for start in range(0, len(audio), size)]
     return [*pushed, recogniser.flush()]
@@ -89,7 +89,7 @@ def committed(hypotheses: list[Hypothesis]) -> list[SourceWord]:
 def test_no_word_is_lost_or_doubled(chunk_s: float, max_live_s: float) -> None:
     audio, words = talk()
     planted = Planted(audio, words)
-    recogniser = StreamingRecognizer(planted, planted, VoiceDetector(), max_live_s)
+    recogniser = StreamingRecogniser(planted, planted, VoiceDetector(), max_live_s)
     hypotheses = stream(recogniser, audio, chunk_s)
     got = committed(hypotheses)
     assert [word.text for word in got] == [word.text for word in words]
@@ -106,7 +106,7 @@ def test_no_word_is_lost_or_doubled(chunk_s: float, max_live_s: float) -> None:
 def test_words_grow_stable() -> None:
     audio, words = talk()
     planted = Planted(audio, words)
-    recogniser = StreamingRecognizer(planted, planted, VoiceDetector())
+    recogniser = StreamingRecogniser(planted, planted, VoiceDetector())
     earlier: Hypothesis | None = None
     for start in range(0, 20 * SAMPLE_RATE_HZ, 8000):
         hypothesis = recogniser.push(audio[start : start + 8000])
@@ -121,7 +121,7 @@ def test_an_unpunctuated_monologue_stays_bounded() -> None:
     audio, words = talk(3)
     bare = tuple(SourceWord(normalize(word.text), word.start_s, word.end_s) for word in words)
     planted = Planted(audio, bare)
-    hypotheses = stream(StreamingRecognizer(planted, planted, VoiceDetector(), 12.0), audio, 0.85)
+    hypotheses = stream(StreamingRecogniser(planted, planted, VoiceDetector(), 12.0), audio, 0.85)
     assert [word.text for word in committed(hypotheses)] == [word.text for word in bare]
     assert max(end_s - start_s for start_s, end_s in planted.clips) <= 12.0
 
@@ -149,7 +149,7 @@ class Deaf:
 def test_speech_without_words_stays_bounded() -> None:
     audio, _ = talk()
     deaf = Deaf()
-    recogniser = StreamingRecognizer(deaf, deaf, VoiceDetector(), 10.0)
+    recogniser = StreamingRecogniser(deaf, deaf, VoiceDetector(), 10.0)
     assert committed(stream(recogniser, audio[: 60 * SAMPLE_RATE_HZ], 0.85)) == []
     assert 5.0 < deaf.longest_s <= 10.0
 
@@ -173,7 +173,7 @@ def sounds() -> dict[str, Samples]:
 @pytest.mark.parametrize("name", sounds())
 def test_what_is_not_speech_is_not_decoded(name: str) -> None:
     babbler = Deaf("Thanks.")
-    recogniser = StreamingRecognizer(babbler, babbler, VoiceDetector())
+    recogniser = StreamingRecogniser(babbler, babbler, VoiceDetector())
     hypotheses = stream(recogniser, sounds()[name], 0.85)
     assert recogniser.n_decoded == 0
     assert all(not hypothesis.committed and not hypothesis.live for hypothesis in hypotheses)
@@ -185,7 +185,7 @@ def test_silence_after_speech_costs_nothing_and_commits() -> None:
     first = audio[: round((words[0].start_s + 3.0) * SAMPLE_RATE_HZ)]
     quiet = 1e-4 * np.random.default_rng(1).standard_normal(20 * SAMPLE_RATE_HZ).astype(np.float32)
     planted = Planted(np.concatenate([first, quiet]), tuple(w for w in words if w.end_s < len(first) / SAMPLE_RATE_HZ))
-    recogniser = StreamingRecognizer(planted, planted, VoiceDetector())
+    recogniser = StreamingRecogniser(planted, planted, VoiceDetector())
     stream_s = np.concatenate([first, quiet])
     hypotheses = [recogniser.push(stream_s[i : i + 8000]) for i in range(0, len(stream_s), 8000)]
     assert [word.text for word in committed(hypotheses)] == [word.text for word in planted.words]
@@ -198,7 +198,7 @@ def test_speech_in_the_first_sample_is_heard() -> None:
     start = round(words[0].start_s * SAMPLE_RATE_HZ)
     shifted = tuple(SourceWord(w.text, w.start_s - words[0].start_s, w.end_s - words[0].start_s) for w in words)
     planted = Planted(audio[start:], shifted)
-    hypotheses = stream(StreamingRecognizer(planted, planted, VoiceDetector()), audio[start : start + 16000 * 15], 0.85)
+    hypotheses = stream(StreamingRecogniser(planted, planted, VoiceDetector()), audio[start : start + 16000 * 15], 0.85)
     assert committed(hypotheses)[0].text == words[0].text
 
 
@@ -206,7 +206,7 @@ def test_a_clip_of_200_ms_is_not_decoded_and_flush_is_idempotent() -> None:
     audio, words = talk()
     start = round(words[0].start_s * SAMPLE_RATE_HZ)
     babbler = Deaf("Thanks.")
-    recogniser = StreamingRecognizer(babbler, babbler, VoiceDetector())
+    recogniser = StreamingRecogniser(babbler, babbler, VoiceDetector())
     assert recogniser.push(audio[start : start + 3200]) == Hypothesis((), (), 0.2)
     assert recogniser.flush() == recogniser.flush() == Hypothesis((), (), 0.2)
 
@@ -214,7 +214,7 @@ def test_a_clip_of_200_ms_is_not_decoded_and_flush_is_idempotent() -> None:
 @pytest.mark.parametrize("bad", [np.array([0.0, np.nan]), np.array([np.inf]), np.zeros((2, 100))])
 def test_what_is_not_audio_is_refused_and_harmless(bad: Samples) -> None:
     babbler = Deaf("Thanks.")
-    recogniser = StreamingRecognizer(babbler, babbler, VoiceDetector())
+    recogniser = StreamingRecogniser(babbler, babbler, VoiceDetector())
     with pytest.raises(ValueError, match="finite"):
         recogniser.push(bad.astype(np.float32))
     assert recogniser.push(np.zeros(160, np.float32)).now_s == 0.01
@@ -237,7 +237,7 @@ def test_damaged_speech_is_heard(name: str) -> None:
 def test_reset_forgets_the_stream() -> None:
     audio, words = talk()
     planted = Planted(audio, words)
-    recogniser = StreamingRecognizer(planted, planted, VoiceDetector())
+    recogniser = StreamingRecogniser(planted, planted, VoiceDetector())
     part = audio[: 12 * SAMPLE_RATE_HZ]
     first = stream(recogniser, part, 0.85)
     recogniser.reset()
@@ -267,7 +267,7 @@ def test_the_tail_begins_shortly_before_the_first_speech() -> None:
     whole = np.concatenate([quiet, audio[: 10 * SAMPLE_RATE_HZ]])
     shifted = tuple(SourceWord(w.text, w.start_s + 12, w.end_s + 12) for w in words)
     planted = Planted(whole, shifted)
-    recogniser = StreamingRecognizer(planted, planted, VoiceDetector())
+    recogniser = StreamingRecogniser(planted, planted, VoiceDetector())
     stream(recogniser, whole, 0.85)
     start_s: Any = planted.clips[0][0]
     assert shifted[0].start_s - LEAD_S - 0.2 <= start_s <= shifted[0].start_s

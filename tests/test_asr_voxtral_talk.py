@@ -17,7 +17,7 @@ from test_asr_streaming import committed, stream, talk
 from agent.asr.contract import SAMPLE_RATE_HZ, Samples
 from agent.asr.qwen3.engine import Generated, Transcription
 from agent.asr.silero_vad import VoiceDetector
-from agent.asr.streaming import StreamingRecognizer
+from agent.asr.streaming import StreamingRecogniser
 from agent.asr.voxtral.checkpoint import LOOK_AHEAD_SAMPLES, TOKEN_SAMPLES, Checkpoint
 from agent.asr.voxtral.transcriber import Transcriber
 from agent.words import SourceWord
@@ -89,13 +89,13 @@ class Writer:
         return tuple(inside[: len(texts)])
 
 
-def recogniser(writer: Writer, max_live_s: float, agree: int) -> StreamingRecognizer:
+def recogniser(writer: Writer, max_live_s: float, agree: int) -> StreamingRecogniser:
     tokenizer: Any = SimpleNamespace(
         instruct_tokenizer=SimpleNamespace(tokenizer=SimpleNamespace(id_to_byte_piece=writer.piece))
     )
     prompt = (1, *[PAD] * (N_LEFT_PAD + DELAY))
     checkpoint = Checkpoint("", "", tokenizer, prompt, N_LEFT_PAD, N_RIGHT_PAD, PAD)
-    return StreamingRecognizer(Transcriber(writer, checkpoint), writer, VoiceDetector(), max_live_s, agree)
+    return StreamingRecogniser(Transcriber(writer, checkpoint), writer, VoiceDetector(), max_live_s, agree)
 
 
 @pytest.mark.parametrize(

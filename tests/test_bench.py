@@ -10,7 +10,8 @@ import pytest
 from test_fewer_tokens import spoken
 
 from agent.asr.record import Recording, Step, write_recording
-from agent.config import MtConfig, load, preset_path
+from agent.config import load, preset_path
+from agent.mt.config import MtConfig
 from agent.run.missing import has_vllm
 from bench import __main__ as command
 from bench import fewer_tokens, transformers_rows

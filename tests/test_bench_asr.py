@@ -11,7 +11,7 @@ from qwen3_sounds import chirp
 
 from agent.asr.contract import SAMPLE_RATE_HZ
 from agent.asr.qwen3.checkpoint import Checkpoint
-from agent.asr.qwen3.hf import HFGenerator
+from agent.asr.qwen3.transformers import TransformersGenerator
 from agent.errors import UserError
 from bench import asr_windows
 from bench.asr_windows import Asked, random_recogniser
@@ -19,11 +19,11 @@ from bench.parts import Options
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[HFGenerator, Checkpoint]]:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TransformersGenerator, Checkpoint]]:
     checkpoint, n_parameters = random_recogniser(tmp_path_factory.mktemp("tiny"), "tiny")
     assert n_parameters < 1_000_000
     with asr_windows.one_thread():
-        yield HFGenerator(checkpoint, 60.0), checkpoint
+        yield TransformersGenerator(checkpoint, 60.0), checkpoint
 
 
 def test_a_ratio_is_taken_within_a_round() -> None:
@@ -37,7 +37,7 @@ def test_a_ratio_is_taken_within_a_round() -> None:
     assert (ratio, cpu_ratio) == (0.5, 0.25)
 
 
-def test_finished_windows_are_kept(tiny: tuple[HFGenerator, Checkpoint]) -> None:
+def test_finished_windows_are_kept(tiny: tuple[TransformersGenerator, Checkpoint]) -> None:
     generator, checkpoint = tiny
     tail = chirp(20.0, seed=8)
     tail[:100] = 0.99

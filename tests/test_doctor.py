@@ -13,9 +13,10 @@ from tiny import save_model
 
 from agent.cli import doctor
 from agent.cli.main import alignatt
-from agent.config import AgentConfig, MtConfig, VllmConfig
+from agent.config import AgentConfig
 from agent.mt import head_sets
 from agent.mt.attention import AttentionCall
+from agent.mt.config import MtConfig, VllmConfig
 from agent.mt.drafter import Head
 from vllm_rows import vllm_internals
 
@@ -91,7 +92,7 @@ def test_what_vllm_reserves_of_a_gpu_has_to_be_free(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (free_gib * doctor.GIB, 48 * doctor.GIB))
-    config = MtConfig(engine="vllm", model=str(folder), vllm=VllmConfig(gpu_memory_utilization=0.9))
+    config = MtConfig(backend="vllm", model=str(folder), vllm=VllmConfig(gpu_memory_utilization=0.9))
     found, text = doctor._model(AgentConfig(mt=config))
     assert found == state
     assert "vLLM takes 43.2" in text
@@ -100,7 +101,7 @@ def test_what_vllm_reserves_of_a_gpu_has_to_be_free(
 def test_vllm_has_to_be_a_verified_version_where_it_is_used(examined: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vllm_internals, "vllm_version", lambda: "0.1.0")
     assert examined()[1]["vLLM"][0] == "note"
-    code, findings = examined(**{"mt.engine": "vllm"})
+    code, findings = examined(**{"mt.backend": "vllm"})
     assert code == 2
     assert findings["vLLM"] == ("FAIL", "0.1.0 is installed, attention rows are verified: 0.25.1, 0.32.0")
 

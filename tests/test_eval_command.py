@@ -91,8 +91,8 @@ def test_make_eval_on_full_models() -> None:
     )
     assert "--segments s.yaml --references refs --offline out/a40/enzh-offline" in plan
     assert "--talks" not in plan
-    assert "mt.engine=hf asr.qwen3.engine=hf --preset" in make(
-        "-n", "eval-ende-low", "PROFILE=a40", "ENGINE=hf", "TALKS=dev"
+    assert "mt.backend=transformers asr.backend=transformers asr.aligner.backend=transformers --preset" in make(
+        "-n", "eval-ende-low", "PROFILE=a40", "ENGINE=transformers", "TALKS=dev"
     )
 
 
@@ -101,7 +101,7 @@ def test_the_offline_yardstick_is_of_the_models_that_set_names() -> None:
     plan = make("-n", *given, "SET=mt.model=FOLDER policy.k=2")
     assert "--set policy.name=offline mt.model=FOLDER --output out/a40/ende-offline" in plan
     assert 'echo "dev mt.model=FOLDER" > out/a40/ende-offline.talks' in plan
-    assert "policy.name=offline  --output" in make("-n", *given, "SET=asr.qwen3.context='two words'")
+    assert "policy.name=offline  --output" in make("-n", *given, "SET=asr.context='two words'")
 
 
 def test_every_target_is_listed() -> None:

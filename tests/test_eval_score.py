@@ -117,7 +117,7 @@ def test_literal_figures(
     assert scores.offline is None
     unit = "unit:word|bleu:13a" if language == "de" else "unit:char|bleu:zh"
     assert f"omnisteval:0.1.10|sacrebleu:2.6.0|{unit}|talks:2|refs:" in scores.signature
-    assert scores.signature.endswith(f"|heads:none|model:demo/model|engine:unknown|gpu:unknown|version:{__version__}")
+    assert scores.signature.endswith(f"|heads:none|model:demo/model|backend:unknown|gpu:unknown|version:{__version__}")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_signature_takes_hashes_from_the_manifest(
     config["mt"]["engine"] = engine
     (run / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     scores, _ = score(run, Options(references=references))
-    assert f"|heads:01234567|model:demo/model@abcdef98|engine:{said}|gpu:NVIDIA-A40|" in scores.signature
+    assert f"|heads:01234567|model:demo/model@abcdef98|backend:{said}|gpu:NVIDIA-A40|" in scores.signature
 
 
 def test_perfect_output_scores_100(tmp_path: Path, references: Path) -> None:

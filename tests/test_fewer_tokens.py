@@ -12,17 +12,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_policy import view
+from test_policy import policy_of, view
 from test_session import UPPER, committed, live, make, run, said
 from tiny import gemma4_config, metaspace_tokenizer, random_model
 
-from agent.config import PolicyConfig, PromptConfig, SessionConfig, load, preset_path
+from agent.config import SessionConfig, load, preset_path
 from agent.models import ModelCache
 from agent.mt.attention import IMPLEMENTATION
+from agent.mt.config import PromptConfig
 from agent.mt.drafter import Draft, DraftRequest, Head, StopRule
 from agent.mt.head_sets import Selection
 from agent.mt.hf import HFDrafter
-from agent.mt.policy import build_policy
+from agent.mt.policy import Policy
+from agent.mt.policy.alignatt import AlignAtt
+from agent.mt.policy.cut_last import CutLast
+from agent.mt.policy.local_agreement import LocalAgreement
+from agent.mt.policy.paper import Paper
+from agent.mt.policy.wait_k import WaitK
 from agent.mt.prompt import PromptLayout
 from agent.mt.translator import Translator
 from agent.session import Session
@@ -115,7 +121,6 @@ def test_what_is_settled_stays_whatever_the_model_writes_next(name: str, languag
     generator = np.random.default_rng(zlib.crc32(f"{name}{language}".encode()))
     n_settled = sum(stays_settled(generator, name, language) for _ in range(300))
     assert (n_settled > 20) == (name in ("alignatt", "paper", "wait-k"))
-    assert not build_policy(PolicyConfig(name="alignatt")).settled(view([" a"], [0]), Frontier(1, 1, finished=True))
 
 
 def stays_settled(generator: np.random.Generator, name: Any, language: str) -> bool:
@@ -125,7 +130,7 @@ def stays_settled(generator: np.random.Generator, name: Any, language: str) -> b
     rows = generator.random((2, len(pieces), n_source), dtype=np.float32) ** 4
     words = np.sort(generator.integers(0, n_source, n_source))
     margins = {"margin_words": int(generator.integers(3)), "margin_tokens": int(generator.integers(2)), "k": 1}
-    policy = build_policy(PolicyConfig(name=name, min_peak=float(generator.integers(2)) / 9, **margins))
+    policy = policy_of(name, min_peak=float(generator.integers(2)) / 9, **margins)
     frontier = Frontier(int(generator.integers(0, n_source + 1)), n_source)
 
     def shown(n: int, closed: bool) -> Any:
@@ -133,7 +138,7 @@ def stays_settled(generator: np.random.Generator, name: Any, language: str) -> b
         more = {"rows": rows[:, :n], "closed": closed, "n_accepted": n_accepted}
         return view(pieces[:n], words=words, language=language, **more)
 
-    settled = next((n for n in range(1, len(pieces)) if policy.settled(shown(n, False), frontier)), None)
+    settled = next((n for n in range(1, len(pieces)) if policy.is_settled(shown(n, False), frontier)), None)
     if settled is None:
         return False
     expected = policy.accept(shown(settled, False), frontier).n_tokens
@@ -223,30 +228,29 @@ def hypotheses(seed: int) -> list[Hypothesis]:
 
 
 POLICIES = [
-    PolicyConfig(name="alignatt", margin_words=1),
-    PolicyConfig(name="alignatt", margin_words=0, confirmations=1),
-    PolicyConfig(name="alignatt", margin_words=1, confirmations=2, closure_guard=False),
-    PolicyConfig(name="paper", margin_tokens=0, median_width=1),
-    PolicyConfig(name="local-agreement"),
-    PolicyConfig(name="wait-k", k=1),
-    PolicyConfig(name="cut-last"),
+    AlignAtt(margin_words=1),
+    AlignAtt(margin_words=0, confirmations=1),
+    AlignAtt(margin_words=1, confirmations=2, closure_guard=False),
+    Paper(margin_tokens=0, median_width=1),
+    LocalAgreement(),
+    WaitK(k=1),
+    CutLast(),
 ]
 
 
 @pytest.mark.parametrize("language", ["de", "zh"])
-@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: f"{p.name}-{p.confirmations}")
-def test_no_switch_changes_what_is_said(policy: PolicyConfig, language: str) -> None:
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: f"{type(p).__name__}-{p.n_earlier}")
+def test_no_switch_changes_what_is_said(policy: Policy, language: str) -> None:
     tokenizer = metaspace_tokenizer()
     layout = PromptLayout(tokenizer, PromptConfig(), "en", language)
-    rule = build_policy(policy)
     heads = Selection((Head(0, 0), Head(1, 1)), np.array([0.7, 0.3], dtype=np.float32), "predicting")
     n_said, calls = 0, dict.fromkeys(SETTINGS, 0)
     for seed in range(5):
         texts = {}
         for switches in calls:
             model = Babble(layout, language, seed)
-            selection = heads if rule.needs_rows else None
-            translator = Translator(model, tokenizer, layout, rule, selection, language, 9, 12, *switches)
+            selection = heads if policy.needs_rows else None
+            translator = Translator(model, tokenizer, layout, policy, selection, language, 9, 12, *switches)
             settings = SessionConfig(hold_back_s=0.5 * (seed % 2), min_stability=1 + seed % 3 // 2)
             session = Session(translator, settings, "s")
             texts[switches] = [said(session.step(step)) for step in hypotheses(seed)]
@@ -295,7 +299,7 @@ def spoken(sentences: Sequence[str]) -> list[Hypothesis]:
 
 
 def test_held_words_are_released_without_a_call_when_only_the_frontier_moved() -> None:
-    policy = PolicyConfig(name="alignatt", margin_words=0)
+    policy = AlignAtt(margin_words=0)
     session, drafter = make(UPPER, policy=policy, hold_back_s=0.5)
     assert said(session.step(live("a b c d", now_s=2.0))).strip() == "A B C"
     record = session.step(live("a b c d", now_s=2.5))[0]
@@ -309,7 +313,7 @@ def test_held_words_are_released_without_a_call_when_only_the_frontier_moved() -
 
 
 def test_a_finished_sentence_of_other_words_is_drafted_again() -> None:
-    session, drafter = make(UPPER, policy=PolicyConfig(name="alignatt"))
+    session, drafter = make(UPPER, policy=AlignAtt())
     assert run(session, [live("a b c d"), committed("a b c d.")]).split() == ["A", "B", "C", "D."]
     assert len(drafter.requests) == 2
     assert drafter.tokenizer.decode(drafter.requests[1].guess_ids) == " C D"

@@ -14,9 +14,9 @@ import torch
 from planted import OWN, PREDICTING, planted_model, planted_pairs, planted_tokenizer
 from tiny import gemma4_config, metaspace_tokenizer, random_model
 
-from agent.config import PromptConfig
 from agent.errors import UserError
 from agent.mt.attention import IMPLEMENTATION, eager_rows
+from agent.mt.config import PromptConfig
 from agent.mt.drafter import Head
 from agent.mt.head_sets import load, save
 from agent.mt.prompt import PromptLayout

@@ -12,9 +12,9 @@ import torch
 from tiny import gemma4_config, metaspace_tokenizer, random_model, save_model
 from transformers import Gemma3TextConfig, LlamaConfig, Qwen3Config
 
-from agent.config import MtConfig
 from agent.errors import UserError
 from agent.mt.attention import IMPLEMENTATION, eager_rows
+from agent.mt.config import MtConfig
 from agent.mt.drafter import Draft, DraftRequest, Head
 from agent.mt.hf import HFDrafter, end_of_turn_ids, load_model
 

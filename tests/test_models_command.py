@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from agent import catalogue, weights
+from agent.asr.qwen3.config import Qwen3Config
+from agent.asr.replay import ReplayConfig
 from agent.catalogue import CATALOGUE, Published
 from agent.cli.main import alignatt
-from agent.config import AgentConfig, AsrConfig, MtConfig
+from agent.config import AgentConfig
 from agent.errors import UserError
+from agent.mt.config import MtConfig
 from agent.weights import find, missing_files, named_models, parse_name
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -173,10 +176,10 @@ def test_check_says_what_is_missing_and_how_to_get_it(cache: Path, capsys: pytes
 
 
 def test_recordings_are_no_models() -> None:
-    config = AgentConfig(asr=AsrConfig(engine="replay", model="recordings"), mt=MtConfig(model="a/b", revision="c"))
+    config = AgentConfig(asr=ReplayConfig(model="recordings"), mt=MtConfig(model="a/b", revision="c"))
     assert [(named.key, named.label) for named in named_models(config)] == [("mt.model", "a/b@c")]
-    qwen3 = AgentConfig(asr=AsrConfig(engine="qwen3", model="Qwen/Qwen3-ASR-1.7B-hf"))
-    assert [named.key for named in named_models(qwen3)] == ["asr.model", "asr.qwen3.aligner", "mt.model"]
+    qwen3 = AgentConfig(asr=Qwen3Config())
+    assert [named.key for named in named_models(qwen3)] == ["asr.model", "asr.aligner.model", "mt.model"]
     assert all(named.published for named in named_models(qwen3)[:2])
 
 

@@ -15,9 +15,9 @@ from test_asr_streaming import Planted, talk
 import agent.agent
 from agent.agent import AlignAttAgent
 from agent.asr.contract import SAMPLE_RATE_HZ
-from agent.asr.record import RecordingRecognizer
+from agent.asr.record import RecordingRecogniser
 from agent.asr.silero_vad import VoiceDetector
-from agent.asr.streaming import StreamingRecognizer
+from agent.asr.streaming import StreamingRecogniser
 from agent.config import AgentConfig, SessionConfig, load, preset_path
 from agent.errors import UserError
 from agent.models import ModelCache
@@ -46,9 +46,9 @@ def demo_run(
     """Tokens of each chunk of the shipped talk, the trace, and what stood for the speech models."""
     audio, words = talk()
     planted = Planted(audio, words)
-    recognizer = StreamingRecognizer(planted, planted, VoiceDetector())
+    recogniser = StreamingRecogniser(planted, planted, VoiceDetector())
     monkeypatch.setattr(AlignAttAgent, "models", DEMO_MODELS)
-    monkeypatch.setattr(agent.agent, "build_recognizer", lambda _: recognizer)
+    monkeypatch.setattr(agent.agent, "build_recogniser", lambda _: recogniser)
     processor = AlignAttAgent(config)
     lines: list[dict[str, Any]] = []
     processor.add_listener(lines.append)
@@ -128,9 +128,9 @@ def test_what_was_begun_for_a_chunk_that_failed_is_dropped(monkeypatch: pytest.M
     """Neither its draft nor the draft's error comes with a later chunk."""
     audio, words = talk()
     planted = Planted(audio, words)
-    recognizer = StreamingRecognizer(planted, planted, VoiceDetector())
+    recogniser = StreamingRecogniser(planted, planted, VoiceDetector())
     monkeypatch.setattr(AlignAttAgent, "models", DEMO_MODELS)
-    monkeypatch.setattr(agent.agent, "build_recognizer", lambda _: recognizer)
+    monkeypatch.setattr(agent.agent, "build_recogniser", lambda _: recogniser)
     processor = AlignAttAgent(demo_config("aligner"))
     processor.process_chunk(audio[:SAMPLE_RATE_HZ])
     began = threading.Event()
@@ -161,7 +161,7 @@ def test_words_known_at_once_leave_nothing_to_begin_with(
         AlignAttAgent(config)
     audio, words = talk()
     planted = Planted(audio, words)
-    inner = StreamingRecognizer(planted, planted, VoiceDetector())
-    monkeypatch.setattr(agent.agent, "build_recognizer", lambda _: RecordingRecognizer(inner, tmp_path))
+    inner = StreamingRecogniser(planted, planted, VoiceDetector())
+    monkeypatch.setattr(agent.agent, "build_recogniser", lambda _: RecordingRecogniser(inner, tmp_path))
     AlignAttAgent(replace(config, record_asr=str(tmp_path)))
     assert inner.on_words is not None

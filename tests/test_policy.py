@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.config import PolicyConfig
-from agent.mt.policy import Acceptance, DraftView, build_policy, mean_rows, median_filter, welford_z
+from agent.mt.policy import Acceptance, DraftView, Policy, mean_rows
+from agent.mt.policy.offline import Offline
+from agent.mt.policy.paper import median_filter, welford_z
 from agent.mt.units import token_units
+from agent.plugins import POLICIES, load_class
 from agent.words import Frontier
 
 NAMES = ("alignatt", "paper", "local-agreement", "wait-k", "cut-last", "offline")
@@ -36,6 +38,7 @@ def view(
         rows = one_hot(peaks or [0] * len(pieces), len(words))[None]
     return DraftView(
         tuple(range(100, 100 + len(pieces))),
+        more.pop("log_probs", np.zeros(len(pieces), dtype=np.float32)),
         rows,
         more.pop("weights", np.ones(len(rows), dtype=np.float32)),
         np.asarray(words, dtype=np.int64),
@@ -45,8 +48,15 @@ def view(
     )
 
 
-def accept(name: str, draft: DraftView, frontier: Frontier, **knobs: Any) -> Acceptance:
-    return build_policy(PolicyConfig(name=name, **knobs)).accept(draft, frontier)  # type: ignore[arg-type]
+def policy_of(name: str, **keys: Any) -> Policy:
+    """The policy of that name, with those of the keys that it has."""
+    cls = load_class(name, POLICIES, Policy, "policy.name")
+    policy: Policy = cls(**{key: value for key, value in keys.items() if key in cls.__dataclass_fields__})
+    return policy
+
+
+def accept(name: str, draft: DraftView, frontier: Frontier, **keys: Any) -> Acceptance:
+    return policy_of(name, **keys).accept(draft, frontier)
 
 
 def outcome(acceptance: Acceptance) -> tuple[int, int, str]:
@@ -269,7 +279,7 @@ def test_cut_last_drops_that_many_words() -> None:
 
 
 def test_offline_says_nothing_before_the_source_is_finished() -> None:
-    policy = build_policy(PolicyConfig(name="offline"))
+    policy = Offline()
     assert not policy.drafts_unfinished
     assert outcome(policy.accept(view(DRAFT), Frontier(6, 6))) == (0, 0, "source-unfinished")
 

@@ -146,7 +146,7 @@ def test_a_model_without_template_is_told_how_to_give_one(tmp_path: Path, capsys
 
 
 def test_rows_that_differ_from_the_models_own_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from agent.config import PromptConfig
+    from agent.mt.config import PromptConfig
     from agent.mt.prompt import PromptLayout
     from heads.calibrate import Subject
 

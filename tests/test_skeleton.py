@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from transformers import AutoTokenizer
 
-from agent.config import MtConfig
+from agent.mt.config import MtConfig
 from agent.mt.drafter import DraftRequest, Head
 from agent.mt.hf import HFDrafter, end_of_turn_ids, load_model
 from bench.skeletons.text import N_HEADS, skeleton_config, write_skeleton

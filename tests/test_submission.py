@@ -142,7 +142,9 @@ def foreign_path(root: Path) -> None:
 
 
 def replayed(root: Path) -> None:
-    edit(root / "en-de/high/config.yaml", "engine: sphinx", "engine: replay")
+    path = root / "en-de/high/config.yaml"
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump({**config, "asr": {"recogniser": "replay", "model": "asr"}}), encoding="utf-8")
 
 
 def wrong_direction(root: Path) -> None:

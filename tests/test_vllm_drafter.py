@@ -23,8 +23,9 @@ import pytest
 from tiny import gemma4_config, save_model
 
 import agent.mt.vllm
-from agent.config import MtConfig, VllmConfig, load, preset_path
+from agent.config import load, preset_path
 from agent.errors import UserError
+from agent.mt.config import MtConfig, VllmConfig
 from agent.mt.drafter import DraftRequest, Head
 from agent.mt.vllm import Checkpoint, VllmDrafter, engine_arguments, load_checkpoint
 from agent.vllm_engine import process as engine_process
@@ -165,15 +166,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_without_vllm_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    config = MtConfig(engine="vllm", model=str(folder))
+    config = MtConfig(backend="vllm", model=str(folder))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'alignatt-agent\[(cpu|gpu)\]'"):
+    with pytest.raises(UserError, match="needs vLLM: make vllm"):
         VllmDrafter(config, load_checkpoint(config))
 
 
 def test_the_engine_is_told_what_the_configuration_says(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     heads = (Head(2, 0), Head(5, 1))
-    config = MtConfig(engine="vllm", model=str(folder), max_draft_tokens=12, vllm=VllmConfig(max_num_seqs=4))
+    config = MtConfig(backend="vllm", model=str(folder), max_draft_tokens=12, vllm=VllmConfig(max_num_seqs=4))
     checkpoint = load_checkpoint(config)
     monkeypatch.setattr(agent.mt.vllm.torch.cuda, "is_available", lambda: False)
     cpu = engine_arguments(config, checkpoint, heads)
@@ -288,7 +289,7 @@ def test_end_tokens_are_those_of_the_hf_engine(folder: Path) -> None:
 
 @needs_vllm
 def test_requests_that_the_engine_cannot_serve_are_refused_before_it_starts(folder: Path) -> None:
-    config = MtConfig(engine="vllm", model=str(folder), max_draft_tokens=4, vllm=VllmConfig(max_model_len=64))
+    config = MtConfig(backend="vllm", model=str(folder), max_draft_tokens=4, vllm=VllmConfig(max_model_len=64))
     drafter = VllmDrafter(config, load_checkpoint(config), (Head(2, 0),))
     request = DraftRequest((5,) * 20, (3, 9), (), 4, (Head(2, 0),))
     for wrong, error, message in (
@@ -308,7 +309,7 @@ def test_requests_that_the_engine_cannot_serve_are_refused_before_it_starts(fold
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("mt.engine", "vlm", "hf, vllm"),
+        ("mt.backend", "vlm", "transformers, vllm"),
         ("mt.vllm.gpu_memory_utilization", 1.5, "at most 1"),
         ("mt.vllm.max_num_seqs", 0, "at least 1"),
         ("mt.vllm.cuda_graphs", "full", "piecewise"),

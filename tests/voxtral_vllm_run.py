@@ -19,14 +19,17 @@ import torch
 from qwen3_sounds import chirp
 from transformers import VoxtralRealtimeFeatureExtractor, VoxtralRealtimeForConditionalGeneration
 
-from agent.asr import build_recognizer, voxtral
+from agent.asr import aligned
+from agent.asr.aligned import AlignerConfig
 from agent.asr.contract import SAMPLE_RATE_HZ, Samples
 from agent.asr.qwen3.engine import Generated
 from agent.asr.streaming import Before
+from agent.asr.voxtral.config import VoxtralConfig
 from agent.asr.voxtral.transcriber import Heard, Transcriber
 from agent.asr.voxtral.vllm import VllmGenerator
 from agent.cli import main as cli
-from agent.config import AgentConfig, AsrConfig, Qwen3Config, VoxtralConfig
+from agent.config import AgentConfig
+from agent.models import build_recogniser
 
 DEMO_TALK = Path(__file__).parent.parent / "demo" / "talks" / "demo-talk-1.flac"
 CHUNK_S = 0.85
@@ -116,7 +119,7 @@ def cut_results(listening: Transcriber, talk: Samples, before: Before[Heard] | N
 
 def stream(config: AgentConfig) -> dict[str, Any]:
     """The talk through the recogniser, with five seconds of silence before and in the middle of it."""
-    recogniser = build_recognizer(config)
+    recogniser = build_recogniser(config)
     talk, _ = soundfile.read(DEMO_TALK, dtype="float32", stop=16 * SAMPLE_RATE_HZ)
     silence = np.zeros(5 * SAMPLE_RATE_HZ, np.float32)
     audio = np.concatenate([silence, talk[: 8 * SAMPLE_RATE_HZ], silence, talk[8 * SAMPLE_RATE_HZ :]])
@@ -150,27 +153,30 @@ def killed(transcriber: Transcriber) -> list[Any]:
     return [same, len(rest.written.ids) > len(first.written.ids), transcriber._generator.engine.thread.n_starts]
 
 
-def talk(folder: Path, asr: AsrConfig) -> int:
+def talk(folder: Path, asr: VoxtralConfig) -> int:
     """Six seconds through the command line; the exit code."""
     samples, rate = soundfile.read(DEMO_TALK, dtype="float32", stop=6 * SAMPLE_RATE_HZ)
     soundfile.write(folder / "talk.wav", samples, rate)
-    settings = ["asr.engine=voxtral", f"asr.model={asr.model}", f"asr.max_live_s={asr.max_live_s}"]
-    settings += [f"asr.qwen3.aligner={asr.qwen3.aligner}", f"asr.qwen3.cache_gib={asr.qwen3.cache_gib}"]
-    settings += [f"asr.qwen3.timeout_s={asr.qwen3.timeout_s}", f"asr.voxtral.delay_ms={asr.voxtral.delay_ms}"]
+    settings = ["asr.recogniser=voxtral", f"asr.model={asr.model}", f"asr.max_live_s={asr.max_live_s}"]
+    settings += [f"asr.aligner.model={asr.aligner.model}", f"asr.cache_gib={asr.cache_gib}"]
+    settings += [f"asr.timeout_s={asr.timeout_s}", f"asr.delay_ms={asr.delay_ms}"]
     command = ["--agent", "agent.AlignAttAgent", "--source", str(folder / "talk.wav"), "--output", str(folder / "out")]
     return cli.simulstream([*command, "--set", *settings, "speech_chunk_size=1.5"])
 
 
 def main(folder: Path) -> dict[str, Any]:
     """All results."""
-    ours = Qwen3Config(
-        aligner=str(folder / "aligner-hf"), aligner_revision="", cache_gib=0.25, timeout_s=600.0
-    )  # a busy machine is slow
-    model = str(folder / "voxtral")
-    asr = AsrConfig(engine="voxtral", model=model, max_live_s=20.0, qwen3=ours, voxtral=VoxtralConfig(delay_ms=240))
+    asr = VoxtralConfig(
+        model=str(folder / "voxtral"),
+        cache_gib=0.25,
+        timeout_s=600.0,  # a busy machine is slow
+        max_live_s=20.0,
+        aligner=AlignerConfig(str(folder / "aligner-hf")),
+        delay_ms=240,
+    )
     config = AgentConfig(asr=asr)
-    build_recognizer(config)
-    ((transcriber, _),) = voxtral._loaded.values()
+    build_recogniser(config)
+    ((transcriber, _),) = aligned._loaded.values()
     results = {"asr": text_results(folder / "voxtral", transcriber), "stream": stream(config)}
     results["killed"] = killed(transcriber)
     results["talk"] = talk(folder, asr)

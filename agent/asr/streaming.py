@@ -96,8 +96,8 @@ class _Models(Generic[T]):
             return self._word_times.align(samples, transcription, start_s)
 
 
-class StreamingRecognizer:
-    """An `AligningRecognizer` for one stream, on models that streams share. ``tail_s`` is how much audio the last
+class StreamingRecogniser:
+    """An `AligningRecogniser` for one stream, on models that streams share. ``tail_s`` is how much audio the last
     request had; ``n_decoded`` counts requests."""
 
     def __init__(

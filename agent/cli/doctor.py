@@ -19,11 +19,11 @@ from agent.errors import EXIT_USER_ERROR, UserError
 from agent.run import manifest
 
 if TYPE_CHECKING:
+    from agent.catalogue import NamedModel
     from agent.config import AgentConfig
     from agent.mt.drafter import DraftRequest
     from agent.mt.hf import HFDrafter
     from agent.mt.vllm import VllmDrafter
-    from agent.weights import Named
 
 GIB = 2**30
 Rows = npt.NDArray[np.float32]
@@ -111,22 +111,21 @@ def free_memory_gib() -> float:
 
 
 def _vllm(config: AgentConfig) -> tuple[State, str]:
-    from agent.config import gpu_shares
+    from agent.weights import gpu_shares
     from vllm_rows.vllm_internals import VERIFIED, vllm_version
 
-    needed, version = config.mt.engine == "vllm", vllm_version()
+    needed, version = config.mt.backend == "vllm", vllm_version()
     verified = f"verified: {', '.join(VERIFIED)}"
     if version is None:
-        from agent.mt.vllm import require_vllm
+        from agent.vllm_engine.arguments import require_vllm
 
         if needed:
-            require_vllm()
+            require_vllm("mt.backend=vllm", "mt.backend=transformers")
         if gpu_shares(config):
-            wanted = "asr.engine=voxtral" if config.asr.engine == "voxtral" else "asr.qwen3.engine=vllm"
-            return "FAIL", f"not installed; {wanted} needs it (make vllm)"
-        return "note", f"not installed; mt.engine=vllm needs it ({verified})"
+            return "FAIL", f"not installed; {', '.join(gpu_shares(config))} on vllm needs it (make vllm)"
+        return "note", f"not installed; mt.backend=vllm needs it ({verified})"
     if version in VERIFIED:
-        return "ok", f"{version}, {verified}; mt.engine={config.mt.engine}"
+        return "ok", f"{version}, {verified}; mt.backend={config.mt.backend}"
     return ("FAIL" if needed else "note"), f"{version} is installed, attention rows are {verified}"
 
 
@@ -146,18 +145,17 @@ def _gpu(config: AgentConfig) -> Finding:
 
 
 def _recogniser(config: AgentConfig) -> tuple[State, str]:
-    from agent.paths import resolve
     from agent.run.missing import lacks_aligner
 
-    if config.asr.engine == "replay" and not resolve(config.asr.model).exists():
-        raise UserError(f"asr.model {config.asr.model} does not exist.")
     if lacks_aligner(config):
-        raise UserError(f"{config.asr.engine} has no aligner for session.overlap=aligner; asr.engine=qwen3 has")
+        raise UserError(
+            f"{config.recogniser_name} has no aligner for session.overlap=aligner; asr.recogniser=qwen3 has"
+        )
     _refuse_missing(config, "asr.")
-    return "ok", f"{config.asr.engine}, {config.asr.model}"
+    return "ok", ", ".join([config.recogniser_name, *(model.model for model in config.asr.models)])
 
 
-def _missing(config: AgentConfig, keys: str) -> list[Named]:
+def _missing(config: AgentConfig, keys: str) -> list[NamedModel]:
     """Models whose key begins with ``keys`` that are not on this machine."""
     from agent.run.missing import missing_weights
 
@@ -197,7 +195,7 @@ def _model(config: AgentConfig) -> tuple[State, str]:
     needed = stored * _bytes(mt.dtype) / _bytes(str(getattr(text, "dtype", None)).removeprefix("torch."))
     free, where = _free_for_model(mt.device)
     fits = f"weights {needed:.2f} GiB in {mt.dtype}, {free:.1f} GiB free on the {where}"
-    if mt.engine == "vllm" and where == "GPU":
+    if mt.backend == "vllm" and where == "GPU":
         reserved = mt.vllm.gpu_memory_utilization * _gpu_gib()
         fits += f", of which vLLM takes {reserved:.1f} (mt.vllm.gpu_memory_utilization)"
         needed = max(needed, reserved)
@@ -224,17 +222,16 @@ def _free_for_model(device: str) -> tuple[float, str]:
 
 def _heads(config: AgentConfig) -> tuple[State, str]:
     from agent.mt import head_sets, model_check
-    from agent.mt.policy import build_policy
 
-    policy = build_policy(config.policy)
+    policy = config.policy
     if not policy.needs_rows:
-        return "ok", f"none needed by the policy {config.policy.name}"
+        return "ok", f"none needed by the policy {config.policy_name}"
     path = head_sets.head_set_path(config.mt.head_set, config.source_lang, config.target_lang)
     selection = head_sets.load(path).select(policy.row_convention, config.mt.n_heads)
     chosen = f"Read: {' '.join(f'{head.layer}.{head.head}' for head in selection.heads)} ({selection.convention})"
     if _missing(config, "mt."):
         return "note", f"{path}; the model has to be here to see whether it fits. {chosen}"
-    return "ok", f"{model_check.check(config)[0]} {chosen}"
+    return "ok", f"{model_check.check(config.mt, config.source_lang, config.target_lang)[0]} {chosen}"
 
 
 def _self_test(config: AgentConfig) -> tuple[State, str]:
@@ -246,7 +243,7 @@ def _self_test(config: AgentConfig) -> tuple[State, str]:
     translator = cache.translator(config, config.source_lang, config.target_lang)
     selection = translator.selection
     if selection is None:
-        return "note", f"the policy {config.policy.name} reads no rows"
+        return "note", f"the policy {config.policy_name} reads no rows"
     prompt = translator.layout.build(["the", "first", "words", "of", "a", "talk."])
     request = DraftRequest(prompt.ids, prompt.source_span, (), TESTED_TOKENS, selection.heads, selection.convention)
     if isinstance(translator.drafter, HFDrafter):

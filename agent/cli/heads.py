@@ -241,6 +241,7 @@ def run_check(args: argparse.Namespace) -> int:
     """Exit code 0 when the set fits; UserError when it does not. Reads no weights."""
     from agent.mt import model_check
 
-    for line in model_check.check(configuration(args)):
+    config = configuration(args)
+    for line in model_check.check(config.mt, config.source_lang, config.target_lang):
         print(line)
     return 0

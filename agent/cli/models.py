@@ -6,10 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from agent.catalogue import CATALOGUE
+from agent.catalogue import CATALOGUE, NamedModel
 from agent.errors import EXIT_USER_ERROR, UserError
 from agent.weights import (
-    Named,
     download,
     find,
     hub_cache,
@@ -93,7 +92,7 @@ def run_download(args: argparse.Namespace) -> int:
     return 0
 
 
-def _models(args: argparse.Namespace) -> list[Named]:
+def _models(args: argparse.Namespace) -> list[NamedModel]:
     from agent.config import from_namespace
     from agent.run.settings import Options, assignments_of, resolve
 
@@ -103,12 +102,12 @@ def _models(args: argparse.Namespace) -> list[Named]:
     return named_models(from_namespace(resolve(options).tree))
 
 
-def _hub_models(args: argparse.Namespace) -> list[Named]:
+def _hub_models(args: argparse.Namespace) -> list[NamedModel]:
     """The models of the preset that are repositories, not folders of this machine."""
     return [model for model in _models(args) if is_repository(model.model)]
 
 
-def _lacking(model: Named) -> str:
+def _lacking(model: NamedModel) -> str:
     folder = Path(model.model)
     return f"without {', '.join(missing_files(folder))}" if folder.is_dir() else ""
 

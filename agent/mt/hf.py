@@ -16,9 +16,9 @@ import transformers
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-from agent.config import MtConfig
 from agent.errors import UserError
 from agent.mt.attention import IMPLEMENTATION, RowCapture, capturing
+from agent.mt.config import MtConfig
 from agent.mt.drafter import Draft, DraftRequest, Finish, common_prefix
 from agent.paths import resolve
 from agent.stages import locked, stage

@@ -9,9 +9,9 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer
 
-from agent.config import AgentConfig, MtConfig
 from agent.errors import UserError
 from agent.mt import head_sets
+from agent.mt.config import MtConfig
 from agent.mt.prompt import PromptLayout
 from agent.paths import resolve
 
@@ -66,14 +66,14 @@ def refuse(config: Any, name: str) -> None:
         raise UserError(f"{name} ({config.model_type}) names no attention heads; use a decoder-only language model.")
 
 
-def check(config: AgentConfig) -> list[str]:
+def check(mt: MtConfig, source_lang: str, target_lang: str) -> list[str]:
     """What was found, a line each. UserError when the set does not fit the model, the direction or the prompt."""
-    mt, direction = config.mt, f"{config.source_lang}-{config.target_lang}"
-    path = head_sets.head_set_path(mt.head_set, config.source_lang, config.target_lang)
+    direction = f"{source_lang}-{target_lang}"
+    path = head_sets.head_set_path(mt.head_set, source_lang, target_lang)
     heads = head_sets.load(path)
     refuse(of_model := model_config(mt), mt.model)
     text = of_model.get_text_config()
-    layout = PromptLayout(tokenizer(mt), mt.prompt, config.source_lang, config.target_lang)
+    layout = PromptLayout(tokenizer(mt), mt.prompt, source_lang, target_lang)
     if heads.direction != direction:
         raise UserError(f"Head set {path} is for {heads.direction}, not {direction}; give one for it.")
     if (heads.n_layers, heads.n_heads) != (text.num_hidden_layers, text.num_attention_heads):

@@ -22,14 +22,13 @@ import numpy.typing as npt
 import torch
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-from agent.config import MtConfig
 from agent.errors import UserError
+from agent.mt.config import MtConfig
 from agent.mt.drafter import Draft, DraftRequest, Finish, Head
 from agent.mt.hf import checkpoint_name, end_of_turn_ids
 from agent.mt.units import likely_unit_starts
-from agent.run.missing import has_vllm
 from agent.stages import CLOCK, move, stage
-from agent.vllm_engine.arguments import common_arguments, cpu_environment
+from agent.vllm_engine.arguments import common_arguments, cpu_environment, require_vllm
 from agent.vllm_engine.thread import EngineError, EngineThread
 from vllm_rows import (
     CapturedRows,
@@ -144,7 +143,7 @@ class VllmDrafter:
     """
 
     def __init__(self, config: MtConfig, checkpoint: Checkpoint, heads: Sequence[Head] = ()) -> None:
-        require_vllm()
+        require_vllm("mt.backend=vllm", "mt.backend=transformers")
         self._folder = tempfile.TemporaryDirectory(prefix="alignatt-", ignore_cleanup_errors=True)
         starts_word = None
         if heads:
@@ -464,16 +463,6 @@ class _Growing:
 def _is_small(checkpoint: Checkpoint) -> bool:
     files = list(Path(checkpoint.name).glob("*.safetensors"))
     return bool(files) and sum(file.stat().st_size for file in files) <= MAX_REFERENCE_GIB * 2**30
-
-
-def require_vllm() -> None:
-    """UserError where vLLM is not installed."""
-    if not has_vllm():
-        extra = "gpu" if torch.cuda.is_available() else "cpu"
-        raise UserError(
-            f"mt.engine=vllm needs vLLM: pip install 'alignatt-agent[{extra}]' (in a checkout: make vllm), "
-            "or use mt.engine=hf."
-        )
 
 
 def _on_gpu(config: MtConfig) -> bool:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 
-from agent.config import ALIGNING_ENGINES, AgentConfig, from_namespace, gpu_shares
+from agent.catalogue import NamedModel
+from agent.config import AgentConfig, from_namespace
 from agent.errors import UserError
 from agent.run.settings import OUR_AGENT, Settings
-from agent.weights import Named, find, named_models
+from agent.vllm_engine.arguments import has_gpu, has_vllm
+from agent.weights import find, gpu_shares, named_models
 
 
-def missing_weights(config: AgentConfig) -> list[Named]:
+def missing_weights(config: AgentConfig) -> list[NamedModel]:
     """Models of a configuration that are not on this machine, or not completely."""
     return [model for model in named_models(config) if find(model.model, model.revision) is None]
 
@@ -24,28 +25,16 @@ def missing_parts(config: AgentConfig) -> list[str]:
     if gpu_shares(config) and not has_vllm():
         parts.append("vLLM is not installed (make vllm)")
     if lacks_aligner(config):
-        parts.append("no aligner, which session.overlap=aligner wants (asr.engine=qwen3 or voxtral)")
+        parts.append("no aligner, which session.overlap=aligner wants (asr.recogniser=qwen3 or voxtral)")
     return parts
 
 
 def lacks_aligner(config: AgentConfig) -> bool:
     """Whether drafting is to begin beside an aligner that the recogniser does not have."""
-    return config.session.overlap == "aligner" and config.asr.engine not in ALIGNING_ENGINES
+    return config.session.overlap == "aligner" and not config.asr.has_aligner
 
 
-def has_gpu() -> bool:
-    """Whether torch can use a CUDA GPU here."""
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def has_vllm() -> bool:
-    """Whether vLLM is installed."""
-    return importlib.util.find_spec("vllm") is not None
-
-
-def gigabytes(models: Sequence[Named]) -> str:
+def gigabytes(models: Sequence[NamedModel]) -> str:
     """Download size of models, as far as it is known: `` (about 22.5 GB)``."""
     known = [model.published.size_gb for model in models if model.published and model.published.size_gb]
     return f" (about {sum(known):.1f} GB)" if len(known) == len(models) and known else ""

@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from agent.config import MtConfig
+from agent.mt.config import MtConfig
 from agent.mt.hf import load_model
 from demo.make.calibrate import CORPUS_SEED, SEED, gold_pairs, write_corpus
 from demo.make.examples import DIRECTIONS

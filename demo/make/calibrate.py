@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from agent.config import MtConfig
+from agent.mt.config import MtConfig
 from agent.mt.drafter import Head, RowConvention
 from agent.mt.head_sets import SETS, save
 from agent.mt.hf import load_model

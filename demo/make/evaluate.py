@@ -13,8 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from agent.config import AgentConfig, MtConfig, PolicyConfig
+from agent.config import AgentConfig
 from agent.models import ModelCache
+from agent.mt.config import MtConfig
+from agent.mt.policy.offline import Offline
 from agent.words import Frontier
 from demo.language import realise
 from demo.make.examples import DIRECTIONS
@@ -48,7 +50,7 @@ def main() -> None:
     parser.add_argument("--model", default=MtConfig.model)
     parser.add_argument("--show", type=int, default=0, help="print so many wrong translations per direction")
     arguments = parser.parse_args()
-    base = AgentConfig(mt=MtConfig(model=arguments.model), policy=PolicyConfig(name="offline"))
+    base = AgentConfig(mt=MtConfig(model=arguments.model), policy=Offline())
     table, models, console = Table("direction", "BLEU", "exact"), ModelCache(), Console()
     for _, target in DIRECTIONS:
         bleu, exact, wrong = offline_bleu(replace(base, target_lang=target), models)

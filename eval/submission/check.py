@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 
 from agent import config as agent_config
 from agent.errors import UserError
-from agent.mt.units import CJK_LANGUAGES
 from agent.run.folder import CONFIG, LOG
 from agent.run.manifest import sha256
 from eval.inputs.log import Talk, read_log
@@ -170,23 +169,22 @@ def check_config(package: Package, entry: Entry) -> str:
     """The configuration is valid, of this direction and regime, and names no path of the machine it was made on."""
     config = read_config(package.root / entry.folder)
     source, _, target = entry.direction.partition("-")
-    unit = "char" if target in CJK_LANGUAGES else "word"
     settings = agent_config.from_namespace(config)
     for key, has, wants in (
         ("source_lang", settings.source_lang, source),
         ("target_lang", settings.target_lang, target),
         ("regime", settings.regime, entry.regime),
-        ("latency_unit", settings.latency_unit, unit),
+        ("latency_unit", config.get("latency_unit"), settings.latency_unit),
     ):
         if has != wants:
             raise UserError(f"{entry.folder}/{CONFIG} has {key} {has}, {wants} is wanted.")
-    if settings.asr.engine == "replay":
+    if settings.recogniser_name == "replay":
         raise UserError(f"{entry.folder}/{CONFIG}: recorded recognition is replayed, which serves nobody.")
     inside = (contents.MOUNTED, contents.INSIDE)
     for key, value in _texts(config):
         if value.startswith("/") and not value.startswith(inside):
             raise UserError(f"{entry.folder}/{CONFIG}: {key} is {value}, which no image has.")
-    return settings.policy.name
+    return settings.policy_name
 
 
 def check_log(package: Package, entry: Entry) -> str:

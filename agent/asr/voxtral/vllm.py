@@ -10,24 +10,24 @@ import torch
 
 from agent.asr.contract import SAMPLE_RATE_HZ, Samples
 from agent.asr.qwen3.engine import Generated
-from agent.asr.qwen3.vllm import Room
+from agent.asr.qwen3.vllm import EngineLimits
 from agent.asr.voxtral.checkpoint import TOKEN_SAMPLES, Checkpoint
 from agent.vllm_engine.arguments import common_arguments
 from agent.vllm_engine.speech import CPU_CACHE_GIB, MAX_NUM_SEQS, SpeechEngine
 
-INSTEAD = "asr.engine=qwen3"
+INSTEAD = "asr.recogniser=qwen3"
 SPARE_TOKENS = 8
 """Beside prompt, audio and padding: the last new token, and what a clip lies off the grid of tokens."""
 
 
-def engine_arguments(checkpoint: Checkpoint, room: Room) -> dict[str, Any]:
+def engine_arguments(checkpoint: Checkpoint, limits: EngineLimits) -> dict[str, Any]:
     """Keyword arguments of ``AsyncEngineArgs``."""
     on_gpu = torch.cuda.is_available()
     dtype = "bfloat16" if on_gpu else "float32"
-    name, revision, share = checkpoint.name, checkpoint.revision, room.gpu_share
-    n_audio = math.ceil(room.max_live_s * SAMPLE_RATE_HZ / TOKEN_SAMPLES)
+    name, revision, share = checkpoint.name, checkpoint.revision, limits.gpu_share
+    n_audio = math.ceil(limits.max_live_s * SAMPLE_RATE_HZ / TOKEN_SAMPLES)
     arguments = {
-        **common_arguments(name, revision, dtype, share, room.cache_gib, CPU_CACHE_GIB, on_gpu),
+        **common_arguments(name, revision, dtype, share, limits.cache_gib, CPU_CACHE_GIB, on_gpu),
         "tokenizer_mode": "mistral",
         "config_format": "mistral",
         "load_format": "mistral",
@@ -46,8 +46,8 @@ def engine_arguments(checkpoint: Checkpoint, room: Room) -> dict[str, Any]:
 class VllmGenerator:
     """A `Generator`."""
 
-    def __init__(self, checkpoint: Checkpoint, room: Room) -> None:
-        self.engine = SpeechEngine("recogniser", engine_arguments(checkpoint, room), room.timeout_s, INSTEAD)
+    def __init__(self, checkpoint: Checkpoint, limits: EngineLimits) -> None:
+        self.engine = SpeechEngine("recogniser", engine_arguments(checkpoint, limits), limits.timeout_s, INSTEAD)
         self.n_written = 0
         """Tokens that were decoded, over all requests."""
 

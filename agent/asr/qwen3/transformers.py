@@ -66,7 +66,7 @@ class _SpeechModel:
         return encoded
 
 
-class HFGenerator:
+class TransformersGenerator:
     """A `Generator`. ``timeout_s``: a transcription that takes longer is cut off there."""
 
     def __init__(self, checkpoint: Checkpoint, timeout_s: float) -> None:
@@ -101,7 +101,7 @@ class HFGenerator:
         return Generated(tuple(tokens), tuple(chosen[: len(tokens)]))
 
 
-class HFClassifier:
+class TransformersClassifier:
     """A `Classifier`."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
