@@ -26,7 +26,8 @@ LOGGER = logging.getLogger("alignatt")
 class StepRecord:
     """One call of the translation model, or one hypothesis that needed none; becomes a line of the trace.
 
-    ``accepted``: text appended by this step. ``held``: drafted text that was refused. ``mt_s``: seconds spent.
+    ``accepted``: text appended by this step. ``held``: drafted text that was refused. ``stop_reason``: what stopped it,
+    ``why`` the sentence for that. ``mt_s``: seconds spent.
     """
 
     now_s: float
@@ -35,6 +36,7 @@ class StepRecord:
     accepted: str
     held: str
     stop_reason: str
+    why: str
     decision: Decision | None = None
     mt_s: float = 0.0
 
@@ -119,7 +121,8 @@ class Session:
         fingerprint = (tuple(words), frontier.n_accessible)
         waiting = self._waits(now_s)
         if waiting or fingerprint == self._sentence.last_input:
-            return StepRecord(now_s, live, frontier, "", "", "source-unfinished" if waiting else "nothing-new")
+            reason = "source-unfinished" if waiting else "nothing-new"
+            return StepRecord(now_s, live, frontier, "", "", reason, self._translator.policy.why(reason))
         self._sentence.last_input = fingerprint
         return self._translate(words, live, frontier, n_context, now_s)
 
@@ -164,6 +167,7 @@ class Session:
             accepted,
             decision.held_text,
             decision.acceptance.stop_reason,
+            self._translator.policy.why(decision.acceptance.stop_reason),
             decision,
             time.perf_counter() - started,
         )

@@ -130,7 +130,7 @@ def from_trace(name: str, lines: Sequence[Mapping[str, Any]], n_context: int) ->
                 max(0, int(record.get("n_accessible", 0)) - (len(visible) - len(live))),
                 str(record.get("held", "")),
                 _row(evidence[n_said], visible) if n_said < len(evidence) else [],
-                str(line["stop_reason"]),
+                str(line.get("why") or line["stop_reason"]),
                 int(record.get("n_drafted_tokens", 0)),
                 [float(line.get("asr_s", 0.0)), float(line.get("mt_s", 0.0))],
             )
