@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import UserError
+from agent.run.folder import SCORES, read
 from eval import table
-from eval.score import read_scores
 from eval.scoring.bootstrap import FEW_TALKS, METRICS, N_RESAMPLES, Comparison, RunStatistics, Unit, compare_runs
 from eval.scoring.segments import read_segments
 from eval.scoring.signature import fields_of
@@ -33,9 +33,9 @@ def open_runs(folders: Sequence[Path]) -> list[ScoredRun]:
     """The runs by CU-LongYAAL, those without one last; UserError for a folder that has not been scored."""
     runs = []
     for folder, name in zip(folders, run_names(folders), strict=True):
-        scores = read_scores(folder)
-        if scores is None:
-            raise UserError(f"{folder} has no scores.json: run `alignatt score {folder}` first.")
+        scores = read(folder, SCORES)
+        if not scores:
+            raise UserError(f"{folder} has no {SCORES}: run `alignatt score {folder}` first.")
         runs.append(ScoredRun(name, folder, scores))
     latency = {run.name: run.scores["cu_long_yaal_ms"] for run in runs}
     return sorted(runs, key=lambda run: (latency[run.name] is None, latency[run.name] or 0.0, run.name))

@@ -19,10 +19,10 @@ from agent.models import ModelCache
 from agent.mt.drafter import Draft, Drafter, DraftRequest, Head, RowConvention
 from agent.mt.translator import Translator
 from agent.mt.units import surface_tokens
+from agent.run.folder import write_atomically
 from agent.run.talks import decode
 from agent.session import Session
 from agent.trace import TraceWriter
-from eval.score import write_atomically
 
 
 def record_talk(talk: Path, config: AgentConfig, kept: Path) -> Recording:

@@ -334,7 +334,7 @@ def test_system_refusals_are_one_line(
     def full(*values: object) -> None:
         raise OSError(28, "No space left on device", "x")
 
-    monkeypatch.setattr("agent.run.manifest.write", full)
+    monkeypatch.setattr("agent.run.inference.write_json", full)
     before = names(folder)
     assert echo("--source", "second.flac", "--output", "x") == 2
     assert capsys.readouterr().err.endswith("simulstream: No space left on device: x\n")

@@ -12,10 +12,11 @@ from test_eval_command import alignatt
 from test_eval_score import chinese_talks, german_talks, write_references, write_run
 
 from agent.errors import UserError
+from agent.run.folder import SCORES, SEGMENTS, read
 from eval.compare import open_runs, paired_test, run_names
-from eval.score import Options, read_scores, score
+from eval.score import Options, score
 from eval.scoring.bootstrap import RunStatistics, compare_runs, default_unit, resample
-from eval.scoring.segments import SEGMENTS_FILE, Segment, read_segments
+from eval.scoring.segments import Segment, read_segments
 
 REFERENCES = [
     f"the {noun} is in the {place} now" for noun in ["dog", "cat", "man", "bird"] for place in ["house", "park"]
@@ -150,15 +151,15 @@ def test_runs_that_cannot_be_tested_keep_their_table(tmp_path: Path, capsys: pyt
 
 def test_segments_must_belong_to_the_scores(tmp_path: Path) -> None:
     run = scored(tmp_path, "run")
-    signature = (read_scores(run) or {})["signature"]
-    text = (run / SEGMENTS_FILE).read_text(encoding="utf-8")
-    (run / SEGMENTS_FILE).write_text(text.replace("unit:word", "unit:char"), encoding="utf-8")
+    signature = read(run, SCORES)["signature"]
+    text = (run / SEGMENTS).read_text(encoding="utf-8")
+    (run / SEGMENTS).write_text(text.replace("unit:word", "unit:char"), encoding="utf-8")
     with pytest.raises(UserError, match="does not belong to the scores"):
         read_segments(run, signature)
-    (run / SEGMENTS_FILE).write_text("{", encoding="utf-8")
-    with pytest.raises(UserError, match="is not a list of segments"):
+    (run / SEGMENTS).write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match=r"is not valid JSON .* score the run again"):
         read_segments(run, signature)
-    (run / SEGMENTS_FILE).unlink()
+    (run / SEGMENTS).unlink()
     with pytest.raises(UserError, match=r"has no segments\.json: score the run again"):
         paired_test(open_runs([run]))
 

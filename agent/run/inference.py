@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.errors import UserError
 from agent.run import manifest
-from agent.run.folder import CONFIG, LOG, MANIFEST, TRACE, OutputFolder
+from agent.run.folder import CONFIG, LOG, MANIFEST, TRACE, OutputFolder, write_json
 from agent.run.settings import Settings, build, load_class
 from agent.run.talks import SAMPLE_RATE, Talk, convert
 
@@ -86,8 +86,8 @@ def run(request: Request) -> Result:
             "computation_s": result.computation_s,
             "model_loading_s": result.model_loading_s,
         }
-        content = manifest.describe(request.settings, config_text, talks, request.command, measured)
-        manifest.write(output.folder / MANIFEST, content)
+        described = manifest.describe(request.settings, config_text, talks, request.command, measured)
+        write_json(output.folder / MANIFEST, described)
         _copy_trace(request.settings, output.folder)
         output.commit()
     return result
