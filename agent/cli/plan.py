@@ -70,17 +70,12 @@ def _models(config: AgentConfig) -> list[str]:
     rows = [("key", "model", "engine", "download", "licence", "on this machine")]
     for model in named_models(config):
         known, here = model.published, find(model.model, model.revision)
-        engine = config.mt.engine if model.key == "mt.model" else _asr_engine(config, model.key)
+        engine = "vllm" if model.key in gpu_shares(config) else "hf"
+        if model.key != "mt.model":
+            engine = f"{config.asr.engine} on {engine}" if config.asr.engine in ALIGNING_ENGINES else config.asr.engine
         size = f"{known.size_gb:.1f} GB" if known and known.size_gb else ""
         rows.append((model.key, model.label, engine, size, known.licence if known else "", str(here or "no")))
     return _columns(rows)
-
-
-def _asr_engine(config: AgentConfig, key: str) -> str:
-    engine = config.asr.engine
-    if engine == "voxtral" and key == "asr.model":
-        return f"{engine} on vllm"
-    return f"{engine} on {config.asr.qwen3.engine}" if engine in ALIGNING_ENGINES else engine
 
 
 def _memory(config: AgentConfig, gpu_gb: float) -> list[str]:
@@ -178,8 +173,4 @@ def _policy(config: AgentConfig) -> Iterator[str]:
 
 
 def _here(config: AgentConfig) -> Iterator[str]:
-    parts = missing.missing_parts(config)
-    weights = missing.missing_weights(config)
-    if weights:
-        parts.append(f"no weights of {', '.join(model.label for model in weights)}{missing.gigabytes(weights)}")
-    yield f"missing: {'; '.join(parts)}" if parts else "nothing is missing"
+    yield from [f"missing: {found.told}" for found in missing.findings(config)] or ["nothing is missing"]

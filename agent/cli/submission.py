@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.cli.options import Subparsers, add_command
 from agent.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,11 +19,24 @@ EXIT_FAILED = 1
 """A check found something; 2 would say that the check could not be made."""
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+BUILD_EXAMPLE = """
+make eval-ende-low eval-ende-high
+    runs of all demo talks
+alignatt submission build out/demo/ende-low out/demo/ende-high --team me --contact me@example.org"""
+CHECK_EXAMPLE = "alignatt submission check out/submission/me_IWSLT26_SIMUL_no-context_primary.tar.gz"
+
+
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command with its two verbs."""
-    submission = subparsers.add_parser("submission", help="pack runs for the simultaneous track, and check the tarball")
-    verbs = submission.add_subparsers(dest="verb", required=True, metavar="build|check")
-    build = verbs.add_parser("build", help="tarball from scored runs", description="Pack scored runs into a tarball.")
+    submission = add_command(
+        subparsers,
+        "submission",
+        None,
+        "pack runs for the simultaneous track, and check the tarball",
+        f"{BUILD_EXAMPLE}\n{CHECK_EXAMPLE}",
+    )
+    verbs = submission.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
+    build = add_command(verbs, "build", run_build, "pack scored runs into a tarball", BUILD_EXAMPLE)
     build.add_argument("runs", type=Path, nargs="+", metavar="DIR", help="one run for each direction and regime")
     build.add_argument("--team", required=True, help="letters, digits and hyphens")
     build.add_argument("--track", default="no-context", help="no-context (default) or context")
@@ -35,11 +49,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=[],
         help="wheels of this package and vllm_rows (default: of this checkout)",
     )
-    build.set_defaults(run=run_build)
-    check = verbs.add_parser(
+    check = add_command(
+        verbs,
         "check",
-        help="everything a reviewer would look at",
-        description="Check a tarball. Exit code 1 when something is wrong, each finding with the name of its check.",
+        run_check,
+        "everything a reviewer would look at",
+        CHECK_EXAMPLE,
+        "Check a tarball. Exit code 1 when something is wrong, each finding with the name of its check.",
     )
     check.add_argument("tarball", type=Path)
     check.add_argument("--segments", type=Path, metavar="YAML", help="dev segmentation (default: the demo talks')")
@@ -51,7 +67,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--serve-s", type=float, default=20.0, metavar="S", help="audio sent to the server (0: no server)"
     )
     check.add_argument("--soak-h", type=float, default=0.0, metavar="H", help="hours of the soak, 2.5 for the track")
-    check.set_defaults(run=run_check)
 
 
 def run_build(args: argparse.Namespace) -> int:
