@@ -179,7 +179,8 @@ def test_watch_on_a_terminal(folder: Path) -> None:
     from agent.run.talks import Talk
 
     console = Console(force_terminal=True, width=60, record=True, file=(folder / "terminal").open("w"))
-    with WatchReporter(console) as reporter:
+    reporter = WatchReporter(console)
+    with reporter.display:
         reporter.start(Talk(Path("talk.wav"), Path("talk.wav"), 60.0))
         reporter.step(
             StepView(12.5, 2.5, "neu", "alt [neu]", [{"source": ["old", "news"], "held": "später", "stop_reason": "b"}])

@@ -27,23 +27,13 @@ MAX_ROW_DIFFERENCE = 1e-3
 MIN_SAME_PEAK = 0.9
 """Share of rows with the same peak, in half precision."""
 TESTED_TOKENS = 8
-EXAMPLES = """
-alignatt doctor
-alignatt doctor --self-test
-alignatt doctor --preset ende-low --profile a40
-"""
 
 
 def add_parsers(subparsers: Subparsers) -> None:
     """Add the command."""
-    parser = add_command(
-        subparsers,
-        "doctor",
-        run,
-        "versions, GPU, model, head set, memory; with --self-test the rows too",
-        EXAMPLES,
-        "Say on one screen what is installed and whether a configuration can work here. Exit code 0 or 2.",
-    )
+    summary = "versions, GPU, model, head set, memory; with --self-test the rows too"
+    description = "Say on one screen what is installed and whether a configuration can work here. Exit code 0 or 2."
+    parser = add_command(subparsers, "doctor", run, summary, description)
     add_configuration(parser)
     parser.add_argument(
         "--self-test", action="store_true", help="load the model and compare attention rows with another computation"

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.options import Subparsers, add_command, add_configuration, configuration, whole
+from agent.cli.options import Subparsers, add_command, add_configuration, add_group, configuration, whole
 from agent.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,68 +21,28 @@ if TYPE_CHECKING:
 
 ALIGN, LOAD = "corpus and its word alignment", "loading the model"
 ADMIT, COMPARE, TIME = "architecture and prompt", "rows against the model's own attention", "speed"
-CORPUS_EXAMPLE = """
-python -m demo.make.calibrate --write-corpus out/corpus
-    parallel text of the embedded model's language, to try it"""
-CALIBRATE_EXAMPLE = f"""{CORPUS_EXAMPLE}
-alignatt heads calibrate --tgt-lang de --corpus out/corpus/en-de.en out/corpus/en-de.de --output out/my-heads.json
-"""
-PROBE_EXAMPLE = f"""{CORPUS_EXAMPLE}
-alignatt probe demo/model --tgt-lang de --corpus out/corpus/en-de.en out/corpus/en-de.de --output out/probe
-"""
 
 
 def add_parsers(subparsers: Subparsers) -> None:
     """Add the commands."""
-    heads = add_command(
-        subparsers,
-        "heads",
-        None,
-        "calibrate, show and check head sets",
-        "alignatt heads show demo-en-de\nalignatt heads check --tgt-lang zh",
-        "Head sets: which attention heads of a model are read, and what they are worth.",
-    )
+    description = "Head sets: which attention heads of a model are read, and what they are worth."
+    heads = add_group(subparsers, "heads", "calibrate, show and check head sets", description)
     actions = heads.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
-    calibrate = add_command(
-        actions,
-        "calibrate",
-        run_calibrate,
-        "score a model's heads on parallel text and write a head set",
-        CALIBRATE_EXAMPLE,
-        "Score every head of a model on parallel text, under the prompt of a configuration, and choose.",
-    )
+    description = "Score every head of a model on parallel text, under the prompt of a configuration, and choose."
+    summary = "score a model's heads on parallel text and write a head set"
+    calibrate = add_command(actions, "calibrate", run_calibrate, summary, description)
     add_configuration(calibrate)
     add_corpus(calibrate)
     calibrate.add_argument("-o", "--output", type=Path, required=True, metavar="JSON", help="head-set file to write")
-
-    show = add_command(
-        actions,
-        "show",
-        run_show,
-        "print a head set and its layer × head map",
-        "alignatt heads show demo-en-de\nalignatt heads show gemma-4-E4B-it-en-de --rows 20 --plot out/heads.svg",
-    )
+    show = add_command(actions, "show", run_show, "print a head set and its layer × head map")
     show.add_argument("head_set", metavar="SET", help="name under agent/head_sets, with its direction, or a JSON file")
     show.add_argument("--rows", type=int, default=10, metavar="N", help="heads listed (default: 10)")
     show.add_argument("--plot", type=Path, metavar="FILE", help="write the map as .png, .svg or .pdf")
-
-    check = add_command(
-        actions,
-        "check",
-        run_check,
-        "whether a head set fits the model and prompt of a configuration",
-        "alignatt heads check --tgt-lang zh\nalignatt heads check --set mt.head_set=agent/head_sets/demo-en-de.json",
-    )
-    add_configuration(check)
-
-    probe = add_command(
-        subparsers,
-        "probe",
-        run_probe,
-        "from a model to a working preset: layout, heads, self-test, YAML",
-        PROBE_EXAMPLE,
-        "Check that a model can be used, calibrate its heads and write a preset for simulstream --config.",
-    )
+    summary = "whether a head set fits the model and prompt of a configuration"
+    add_configuration(add_command(actions, "check", run_check, summary))
+    description = "Check that a model can be used, calibrate its heads and write a preset for simulstream --config."
+    summary = "from a model to a working preset: layout, heads, self-test, YAML"
+    probe = add_command(subparsers, "probe", run_probe, summary, description)
     probe.add_argument("model", metavar="MODEL", help="folder or hub id of a decoder-only model")
     add_configuration(probe)
     add_corpus(probe)
@@ -91,41 +51,38 @@ def add_parsers(subparsers: Subparsers) -> None:
 
 def add_corpus(parser: argparse.ArgumentParser) -> None:
     """Options that name parallel text and its alignments."""
-    parser.add_argument(
-        "--corpus", nargs=2, type=Path, required=True, metavar=("SOURCE", "TARGET"), help="text files, line by line"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--corpus", nargs=2, type=Path, required=True, metavar=("SOURCE", "TARGET"), help="text files, line by line")
+    add(
         "--alignments",
         type=Path,
         metavar="FILE",
         help="word alignments of the corpus: Pharaoh i-j lines, or *.json with character spans (default: eflomal)",
     )
-    parser.add_argument(
-        "--symmetrise", choices=("intersection", "union"), default="intersection", help="of eflomal's two directions"
-    )
-    parser.add_argument(
+    add("--symmetrise", choices=("intersection", "union"), default="intersection", help="of eflomal's two directions")
+    add(
         "--segmenter",
         default="",
         metavar="COMMAND",
         help="program that splits Chinese lines into words for eflomal (default: single characters)",
     )
-    parser.add_argument(
+    add(
         "--held-out",
         nargs="+",
         type=Path,
         metavar="FILE",
         help="evaluation texts: pairs with one of their sentences are left out (default: the demo talks)",
     )
-    parser.add_argument("--max-pairs", type=whole(1), default=400, metavar="N", help="pairs scored (default: 400)")
-    parser.add_argument(
+    add("--max-pairs", type=whole(1), default=400, metavar="N", help="pairs scored (default: 400)")
+    add(
         "--select",
         choices=("any", "top", "greedy"),
         default="any",
         help="heads read together: the best ones (top), chosen for their mean row (greedy), or whichever scores better",
     )
-    parser.add_argument("--context", action="store_true", help="join about half of the pairs with the next line")
-    parser.add_argument("--batch", type=whole(1), default=8, metavar="N", help="pairs a forward pass (default: 8)")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="folder for rows, to go on after an interruption")
+    add("--context", action="store_true", help="join about half of the pairs with the next line")
+    add("--batch", type=whole(1), default=8, metavar="N", help="pairs a forward pass (default: 8)")
+    add("--work", type=Path, metavar="DIR", help="folder for rows, to go on after an interruption")
 
 
 def run_calibrate(args: argparse.Namespace) -> int:

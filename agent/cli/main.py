@@ -20,28 +20,11 @@ from typing import NoReturn
 
 from agent import __version__
 from agent.cli import doctor, evaluation, heads, models
-from agent.cli.options import COMPLETION, HelpFormatter, add_configuration, epilog, settings, whole
+from agent.cli.options import COMPLETION, add_configuration, page, settings, whole
 from agent.errors import EXIT_USER_ERROR, UserError
 
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
-RUN_EXAMPLES = """
-simulstream --agent agent.AlignAttAgent
-    translate the first demo talk and watch it
-simulstream --agent agent.AlignAttAgent --source demo/talks/demo-talk-1.flac --tgt-lang it --output out/mine
-    your own audio, a list of files or a folder after --source
-simulstream --agent agent.AlignAttAgent --preset ende-low --profile a40 --dry-run
-    what the full models would be: weights, memory, prompt, heads
-"""
-SERVE_EXAMPLES = """
-simulstream serve --preset ende-low
-simulstream serve --protocol http --port 8001 --tgt-lang zh --pool-size 2
-"""
-ALIGNATT_EXAMPLES = """
-alignatt score out/mine --talks demo-talk-1
-alignatt compare out/demo/ende-low out/demo/ende-high
-alignatt doctor
-"""
 
 
 def simulstream(argv: Sequence[str] | None = None) -> int:
@@ -112,14 +95,9 @@ def _simulstream(arguments: list[str]) -> int:
 
 def run_parser() -> argparse.ArgumentParser:
     """Options of an inference run."""
-    parser = argparse.ArgumentParser(
-        "simulstream",
-        usage="simulstream [options]\n       simulstream serve [options]",
-        description="Translate talks simultaneously with simulstream's inference, or serve clients.",
-        epilog=COMPLETION + epilog(RUN_EXAMPLES),
-        formatter_class=HelpFormatter,
-        allow_abbrev=False,
-    )
+    usage = "simulstream [options]\n       simulstream serve [options]"
+    description = "Translate talks simultaneously with simulstream's inference, or serve clients."
+    parser = page(argparse.ArgumentParser("simulstream", usage, description), COMPLETION)
     parser.add_argument(
         "--source",
         nargs="+",
@@ -139,13 +117,8 @@ def run_parser() -> argparse.ArgumentParser:
 
 def serve_parser() -> argparse.ArgumentParser:
     """Options of ``simulstream serve``."""
-    parser = argparse.ArgumentParser(
-        "simulstream serve",
-        description="Start simulstream's WebSocket or HTTP server.",
-        epilog=epilog(SERVE_EXAMPLES),
-        formatter_class=HelpFormatter,
-        allow_abbrev=False,
-    )
+    description = "Start simulstream's WebSocket or HTTP server."
+    parser = page(argparse.ArgumentParser("simulstream serve", description=description))
     parser.add_argument("--protocol", choices=("websocket", "http"), default="websocket")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (0.0.0.0: every interface)")
     parser.add_argument("--port", type=whole(0, 65_535), default=8080, help="0 takes a free one (default: 8080)")
@@ -165,13 +138,8 @@ def _add_agent(parser: argparse.ArgumentParser, kept: str) -> None:
 
 def alignatt_parser() -> argparse.ArgumentParser:
     """All commands of ``alignatt``."""
-    parser = argparse.ArgumentParser(
-        "alignatt",
-        description="Score, compare and report runs; calibrate heads; fetch weights.",
-        epilog=COMPLETION + epilog(ALIGNATT_EXAMPLES),
-        formatter_class=HelpFormatter,
-        allow_abbrev=False,
-    )
+    description = "Score, compare and report runs; calibrate heads; fetch weights."
+    parser = page(argparse.ArgumentParser("alignatt", description=description), COMPLETION)
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", required=True)
     for module in (evaluation, heads, models, doctor):

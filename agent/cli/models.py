@@ -7,45 +7,22 @@ import sys
 from pathlib import Path
 
 from agent.catalogue import CATALOGUE
-from agent.cli.options import Subparsers, add_command, add_configuration, configuration
+from agent.cli.options import Subparsers, add_command, add_configuration, add_group, configuration
 from agent.errors import EXIT_USER_ERROR, UserError
 from agent.run import missing
 from agent.weights import download, find, hub_cache, is_repository, named_models, parse_name
 
-EXAMPLES = """
-alignatt models list
-alignatt models check --preset ende-low-a40
-alignatt models download --preset ende-low-a40 --to models
-"""
-
 
 def add_parsers(subparsers: Subparsers) -> None:
     """Add the command with its actions."""
-    models = add_command(subparsers, "models", None, "weights that presets name: list, check, download", EXAMPLES)
+    models = add_group(subparsers, "models", "weights that presets name: list, check, download")
     actions = models.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
-    add_command(
-        actions,
-        "list",
-        run_list,
-        "known models: revision, size, licence, access, and where they are here",
-        "alignatt models list",
-    )
-    check = add_command(
-        actions,
-        "check",
-        run_check,
-        "whether the weights of a configuration are on this machine; exit code 2 if not",
-        "alignatt models check --preset ende-low-a40\nalignatt models check --set mt.model=demo/model",
-    )
-    add_configuration(check)
-    fetch = add_command(
-        actions,
-        "download",
-        run_download,
-        "fetch models into the hub cache or a folder",
-        "alignatt models download Qwen/Qwen3-ASR-1.7B-hf\nalignatt models download --preset ende-low-a40 --to models",
-        "Fetch models by name, or those of a configuration. What is there already is not fetched again.",
-    )
+    add_command(actions, "list", run_list, "known models: revision, size, licence, access, and where they are here")
+    summary = "whether the weights of a configuration are on this machine; exit code 2 if not"
+    add_configuration(add_command(actions, "check", run_check, summary))
+    description = "Fetch models by name, or those of a configuration. What is there already is not fetched again."
+    summary = "fetch models into the hub cache or a folder"
+    fetch = add_command(actions, "download", run_download, summary, description)
     fetch.add_argument("models", nargs="*", metavar="MODEL", help="ORGANISATION/NAME or ORGANISATION/NAME@REVISION")
     fetch.add_argument("--to", type=Path, metavar="DIR", help="folder for plain copies (default: the hub cache)")
     add_configuration(fetch)

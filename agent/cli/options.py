@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+from agent.cli.examples import EXAMPLES
 from agent.config import AgentConfig, from_namespace
 from agent.run import settings as run_settings
 from agent.run.settings import Settings
@@ -30,44 +31,39 @@ class HelpFormatter(argparse.HelpFormatter):
         return text.partition("\n")[2] if isinstance(action, argparse._SubParsersAction) else text
 
 
-def epilog(examples: str) -> str:
-    """The end of a page of help. ``examples``: a command a line, further in what it does."""
-    return "examples:\n" + "\n".join(f"  {line}" for line in examples.strip().splitlines())
+def page(parser: argparse.ArgumentParser, before: str = "") -> argparse.ArgumentParser:
+    """The parser, whose help ends with ``before`` and its examples. No option may be shortened."""
+    lines = EXAMPLES[parser.prog].strip().splitlines()
+    parser.epilog = f"{before}examples:\n" + "\n".join(f"  {line}" for line in lines)
+    parser.formatter_class, parser.allow_abbrev = HelpFormatter, False
+    return parser
 
 
 def add_command(
-    subparsers: Subparsers,
-    name: str,
-    run: Callable[[argparse.Namespace], int] | None,
-    summary: str,
-    examples: str,
-    description: str = "",
+    subparsers: Subparsers, name: str, run: Callable[[argparse.Namespace], int], summary: str, description: str = ""
 ) -> argparse.ArgumentParser:
-    """A sub-command. ``run``: from the parsed arguments to the exit code; None for a group of further commands."""
-    parser = subparsers.add_parser(
-        name,
-        help=summary,
-        description=description or f"{summary[0].upper()}{summary[1:]}.",
-        epilog=epilog(examples),
-        formatter_class=HelpFormatter,
-        allow_abbrev=False,
-    )
-    if run:
-        parser.set_defaults(run=run)
+    """A sub-command. ``run``: from the parsed arguments to the exit code."""
+    parser = add_group(subparsers, name, summary, description)
+    parser.set_defaults(run=run)
     return parser
+
+
+def add_group(subparsers: Subparsers, name: str, summary: str, description: str = "") -> argparse.ArgumentParser:
+    """A sub-command that has sub-commands."""
+    description = description or f"{summary[0].upper()}{summary[1:]}."
+    return page(subparsers.add_parser(name, help=summary, description=description))
 
 
 def add_configuration(parser: argparse.ArgumentParser) -> None:
     """The options that name a configuration; `settings` and `configuration` read them."""
-    parser.add_argument("--src-lang", metavar="CODE", help="language spoken (default: en)")
-    parser.add_argument("--tgt-lang", metavar="CODE", help="language wanted: de, it, zh (default: de)")
-    parser.add_argument("--preset", metavar="NAME", help="shipped configuration (default: {src}{tgt}-low)")
-    parser.add_argument("--profile", metavar="NAME", help="demo (embedded models); full ones: a40, a100-40, h100, cpu")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration YAML instead of a preset")
-    parser.add_argument("--regime", choices=("low", "high"), help="latency regime of the default preset")
-    parser.add_argument(
-        "--set", nargs="+", action="append", metavar="KEY=VALUE", help="change keys, e.g. policy.margin_words=1"
-    )
+    add = parser.add_argument
+    add("--src-lang", metavar="CODE", help="language spoken (default: en)")
+    add("--tgt-lang", metavar="CODE", help="language wanted: de, it, zh (default: de)")
+    add("--preset", metavar="NAME", help="shipped configuration (default: {src}{tgt}-low)")
+    add("--profile", metavar="NAME", help="demo (embedded models); full ones: a40, a100-40, h100, cpu")
+    add("--config", type=Path, metavar="FILE", help="configuration YAML instead of a preset")
+    add("--regime", choices=("low", "high"), help="latency regime of the default preset")
+    add("--set", nargs="+", action="append", metavar="KEY=VALUE", help="change keys, e.g. policy.margin_words=1")
 
 
 def settings(args: argparse.Namespace) -> Settings:
