@@ -8,14 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import UserError
+from agent.run.folder import SCORES, read
 from eval import table
-from eval.score import read_scores
 from eval.scoring.bootstrap import FEW_TALKS, METRICS, N_RESAMPLES, Comparison, RunStatistics, Unit, compare_runs
 from eval.scoring.segments import read_segments
 from eval.scoring.signature import fields_of
 
-SAME = ("omnisteval", "sacrebleu", "unit", "bleu", "refs")
-"""Signature fields that must be equal for two figures to be comparable."""
+SAME = {
+    "omnisteval": "another version of OmniSTEval",
+    "sacrebleu": "another version of sacreBLEU",
+    "unit": "another unit",
+    "bleu": "another tokeniser of BLEU",
+    "refs": "other references or segmentation",
+}
+"""Signature fields that must be equal for two figures to be comparable, and what it is called when they are not."""
+EXAMPLE_WORDS = 7
+"""Sentences that are shown have at least so many words."""
 LABELS = {"bleu": "BLEU", "chrf": "chrF", "comet": "COMET", "cu_ms": "CU ms", "ca_ms": "CA ms"}
 DIGITS = {"bleu": 2, "chrf": 2, "comet": 4, "cu_ms": 0, "ca_ms": 0}
 
@@ -33,9 +41,9 @@ def open_runs(folders: Sequence[Path]) -> list[ScoredRun]:
     """The runs by CU-LongYAAL, those without one last; UserError for a folder that has not been scored."""
     runs = []
     for folder, name in zip(folders, run_names(folders), strict=True):
-        scores = read_scores(folder)
-        if scores is None:
-            raise UserError(f"{folder} has no scores.json: run `alignatt score {folder}` first.")
+        scores = read(folder, SCORES)
+        if not scores:
+            raise UserError(f"{folder} has no {SCORES}: run `alignatt score {folder}` first.")
         runs.append(ScoredRun(name, folder, scores))
     latency = {run.name: run.scores["cu_long_yaal_ms"] for run in runs}
     return sorted(runs, key=lambda run: (latency[run.name] is None, latency[run.name] or 0.0, run.name))
@@ -58,31 +66,41 @@ def judges(runs: Sequence[ScoredRun]) -> list[str]:
     return list(dict.fromkeys(str(run.scores["comet"]["model"]) for run in runs if run.scores.get("comet")))
 
 
+def difference(run: ScoredRun, base: ScoredRun) -> str:
+    """Why the figures of two runs cannot be compared; empty when they can."""
+    given, wanted = (fields_of(one.scores["signature"]) for one in (run, base))
+    unequal = {key: what for key, what in SAME.items() if given.get(key) != wanted.get(key)}
+    found = [f"{what} ({given.get(key)}, not {wanted.get(key)})" for key, what in unequal.items()]
+    if "refs" in unequal and set(run.scores["talks"]) != set(base.scores["talks"]):
+        found[-1] = f"other talks ({len(run.scores['talks'])}, not the {len(base.scores['talks'])})"
+    return ", ".join(found)
+
+
 def paired_test(
     runs: Sequence[ScoredRun], baseline: Path | None = None, unit: Unit | None = None, n_resamples: int = N_RESAMPLES
-) -> Comparison:
-    """Paired bootstrap of the runs against ``baseline`` (default: the first); UserError when they differ in scoring."""
+) -> tuple[Comparison, dict[str, str]]:
+    """Paired bootstrap of the runs against ``baseline`` (default: the first), and the runs left out with the reason.
+
+    UserError when the baseline is none of the runs or cannot be read.
+    """
     base = runs[0]
     if baseline is not None:
         found = [run for run in runs if run.folder.resolve() == baseline.resolve()]
         if not found:
             raise UserError(f"The baseline {baseline} is not among the runs: {', '.join(run.name for run in runs)}.")
         base = found[0]
-    wanted = fields_of(base.scores["signature"])
-    for run in runs:
-        given = fields_of(run.scores["signature"])
-        unequal = [key for key in SAME if given.get(key) != wanted.get(key)]
-        if unequal:
-            raise UserError(
-                f"{run.name} and {base.name} cannot be tested against each other: their signatures differ in "
-                f"{', '.join(unequal)}."
-            )
-    comet = len(judges(runs)) == 1
-    statistics = {
-        run.name: RunStatistics.of(read_segments(run.folder, run.scores["signature"]), comet)
-        for run in sorted(runs, key=lambda run: run is not base)
-    }
-    return compare_runs(statistics, base.name, unit, n_resamples)
+    segments = {base.name: read_segments(base.folder, base.scores["signature"])}
+    left_out = {}
+    for run in (run for run in runs if run is not base):
+        try:
+            if why := difference(run, base):
+                raise UserError(why)
+            segments[run.name] = read_segments(run.folder, run.scores["signature"])
+        except UserError as error:
+            left_out[run.name] = str(error)
+    comet = len(judges([run for run in runs if run.name in segments])) == 1
+    statistics = {name: RunStatistics.of(rows, comet) for name, rows in segments.items()}
+    return compare_runs(statistics, base.name, unit, n_resamples), left_out
 
 
 def show(runs: Sequence[ScoredRun]) -> None:
@@ -94,6 +112,23 @@ def show(runs: Sequence[ScoredRun]) -> None:
     table.show(rows, [run.scores["signature"] for run in runs])
     if judges(runs):
         print(f"COMET: {', '.join(judges(runs))}")
+
+
+def show_examples(runs: Sequence[ScoredRun], n: int) -> None:
+    """Print the first ``n`` longer sentences of the first run: source, what each run said, reference."""
+    said = {
+        run.name: {(segment.talk, segment.offset_s, segment.reference): segment for segment in segments}
+        for run in runs
+        for segments in [read_segments(run.folder, run.scores["signature"])]
+    }
+    texts = {key: segment.source or segment.reference for key, segment in said[runs[0].name].items()}
+    longer = [key for key, text in texts.items() if len(text.split()) >= EXAMPLE_WORDS or " " not in text]
+    for key in longer[:n]:
+        talk, offset_s, reference = key
+        outputs = [(name, segments[key].prediction) for name, segments in said.items() if key in segments]
+        lines = [("source", texts[key]), *outputs, ("reference", reference)]
+        width = max(len(name) for name, _ in lines)
+        print(f"\n{talk}, {offset_s:.1f} s", *(f"  {name:<{width}}  {text}" for name, text in lines), sep="\n")
 
 
 def show_test(comparison: Comparison) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import UserError
+from agent.run.folder import CONFIG, LOG, TRACE, read_trace
 from eval import table
-from eval.inputs.log import LOG_NAME, Talk, write_clean
+from eval.inputs.log import Talk, write_clean
 from eval.score import Options, Run, open_run, score
-from eval.scoring.wer import TRACE_NAME
 
 RECOGNITION = ("vad", "asr", "align")
 DRAFTING = ("prefill", "decode", "replay")
@@ -85,17 +85,14 @@ def shifted(talk: Talk, shown: Sequence[tuple[int, float]]) -> Talk:
     return replace(talk, steps=tuple(steps))
 
 
-def read_trace(folder: Path) -> dict[int, list[dict[str, Any]]]:
+def timed_trace(folder: Path) -> dict[int, list[dict[str, Any]]]:
     """Lines of a run's trace by stream. UserError when there is none with stage times."""
-    path = folder / TRACE_NAME
+    path = folder / TRACE
     if not path.is_file():
-        raise UserError(f"{folder} has no {TRACE_NAME}: give the output folder of a run of this agent.")
-    streams: dict[int, list[dict[str, Any]]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        step = json.loads(line)
-        if "stages_s" not in step:
-            raise UserError(f"{path} says nothing about stages: run again with this version.")
-        streams.setdefault(step["stream"], []).append(step)
+        raise UserError(f"{folder} has no {TRACE}: give the output folder of a run of this agent.")
+    streams = read_trace(path)
+    if not all("stages_s" in step for steps in streams.values() for step in steps):
+        raise UserError(f"{path} says nothing about stages: run again with this version.")
     return streams
 
 
@@ -106,9 +103,9 @@ def simulate(run: Run, trace: dict[int, list[dict[str, Any]]], options: Options,
     for schedule in (in_turn, beside_aligner):
         talks = [shifted(talk, schedule(chunks[talk.name])) for talk in run.talks]
         with tempfile.TemporaryDirectory() as scratch:
-            log = Path(scratch, LOG_NAME)
+            log = Path(scratch, LOG)
             write_clean(talks, log, str(run.config.get("latency_unit", "word")))
-            Path(scratch, "config.yaml").write_text(json.dumps(dict(run.config)), encoding="utf-8")
+            Path(scratch, CONFIG).write_text(json.dumps(dict(run.config)), encoding="utf-8")
             scores, _ = score(Path(scratch), replace(options, offline=None))
         figures += [scores.cu_long_yaal_ms or 0.0, scores.ca_long_yaal_ms or 0.0]
     audio_s = sum(talk.audio_s for talk in run.talks)
@@ -120,7 +117,7 @@ def show(folder: Path, options: Options, factors: Sequence[float]) -> None:
     """Print one line per factor."""
     if min(factors) <= 0:
         raise UserError("--slower wants factors above 0.")
-    run, trace = open_run(folder, options), read_trace(folder)
+    run, trace = open_run(folder, options), timed_trace(folder)
     if (kind := dict(run.config.get("session") or {}).get("overlap")) not in (None, False, "none"):
         raise UserError(f"{folder} was run with session.overlap={kind}: give a run without, whose stages took turns.")
     rows = []

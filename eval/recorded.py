@@ -21,10 +21,10 @@ from agent.mt.head_sets import Selection
 from agent.mt.policy.alignatt import AlignAtt
 from agent.mt.translator import Translator
 from agent.mt.units import surface_tokens
+from agent.run.folder import write_atomically
 from agent.run.talks import decode
 from agent.session import Session
 from agent.trace import TraceWriter
-from eval.score import write_atomically
 
 
 def record_talk(talk: Path, config: AgentConfig, kept: Path) -> Recording:

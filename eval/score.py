@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from agent.errors import UserError
 from agent.paths import resolve
+from agent.run.folder import CONFIG, LOG, SCORES, SCORES_TABLE, SEGMENTS, TRACE, read, write_atomically, write_json
 from eval.inputs.checks import check, erasure
 from eval.inputs.log import (
-    LOG_NAME,
     SIMULEVAL,
     SIMULSTREAM,
     RunLog,
@@ -32,16 +29,15 @@ from eval.inputs.references import DEMO_TALKS, SEGMENTS_NAME, References, load
 from eval.scoring import comet
 from eval.scoring import omnisteval as omnisteval_run
 from eval.scoring.comet import Judged
-from eval.scoring.segments import SEGMENTS_FILE, dump, segments_of
+from eval.scoring.segments import dump, segments_of
 from eval.scoring.signature import group, signature
-from eval.scoring.wer import TRACE_NAME, word_error_rate
+from eval.scoring.wer import word_error_rate
 
-SCORES_NAME = "scores.json"
 REGIME_LIMIT_MS = {"low": 2000.0, "high": 4000.0}
 """Upper bound of CU-LongYAAL per regime of the IWSLT simultaneous track, ms."""
 SUSPECT_CA_MS = 2000.0
 """CA above CU by this much in a SimulEval log is what sums of computation time look like (OmniSTEval's threshold)."""
-LOG_NAMES = (LOG_NAME, "instances.log")
+LOG_NAMES = (LOG, "instances.log")
 """Names of logs in a folder: simulstream's as we write it, SimulEval's."""
 
 
@@ -159,7 +155,7 @@ def score(folder: Path, options: Options) -> tuple[Scores, list[str]]:
         cu_long_yaal_before_0_1_10_ms=omnisteval_run.yaal_before_0_1_10(instances) if legacy else None,
         rtf=real_time_factor(run.log.pick(run.references.talks)) if run.log.format == SIMULSTREAM else None,
         erasure=erasure(run.log.pick(run.references.talks)),
-        wer=word_error_rate(run.log.path.parent / TRACE_NAME, run.talks, run.references),
+        wer=word_error_rate(run.log.path.parent / TRACE, run.talks, run.references),
         comet=judged,
         regime=verdict(run.config, cu_ms),
         offline=offline,
@@ -172,7 +168,7 @@ def score(folder: Path, options: Options) -> tuple[Scores, list[str]]:
         signature=run.signature,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / SEGMENTS_FILE, dump(segments, scores.signature))
+    write_atomically(folder / SEGMENTS, dump(segments, scores.signature))
     write(folder, scores)
     return scores, remarks(run, options, scores)
 
@@ -199,14 +195,14 @@ def remarks(run: Run, options: Options, scores: Scores) -> list[str]:
 def open_run(folder: Path, options: Options) -> Run:
     """Read and check the log, configuration, segmentation and references of a run."""
     path = options.log or find_log(folder)
-    config = read_config(path.parent)
+    config = read(path.parent, CONFIG)
     language = options.language or config.get("target_lang")
     if not isinstance(language, str):
-        raise UserError(f"{path.parent} has no config.yaml that says target_lang: give --lang.")
+        raise UserError(f"{path.parent} has no {CONFIG} that says target_lang: give --lang.")
     unit = omnisteval_run.level_of(language).unit
     if config.get("latency_unit", unit) not in (unit, "spm"):
         raise UserError(
-            f"{path.parent}/config.yaml has latency_unit {config['latency_unit']} but {language} is scored by {unit}: "
+            f"{path.parent / CONFIG} has latency_unit {config['latency_unit']} but {language} is scored by {unit}: "
             "the tokens of the log are of the wrong kind. Run again, or check --lang."
         )
     log = read_log(path, options.cumulative_elapsed)
@@ -223,7 +219,7 @@ def find_log(folder: Path) -> Path:
     """The log in a folder, ours or SimulEval's."""
     if not folder.is_dir():
         raise UserError(f"No run folder {folder}: give the --output of a simulstream run, or a log file.")
-    return next((folder / name for name in LOG_NAMES if (folder / name).is_file()), folder / LOG_NAME)
+    return next((folder / name for name in LOG_NAMES if (folder / name).is_file()), folder / LOG)
 
 
 def offline_quality(run: Run, options: Options) -> Quality | None:
@@ -244,8 +240,8 @@ def offline_quality(run: Run, options: Options) -> Quality | None:
     other = open_run(found, names)
     if other.policy != "offline":
         raise UserError(f"{found} was made with policy '{other.policy}': run it with --set policy.name=offline.")
-    known = read_scores(found)
-    if known is not None and known.get("signature") == other.signature:
+    known = read(found, SCORES)
+    if known.get("signature") == other.signature:
         return Quality(known["bleu"], known["chrf"])
     own, _ = score(found, dataclasses.replace(names, offline=None, comet=""))
     return Quality(own.bleu, own.chrf)
@@ -260,46 +256,12 @@ def verdict(config: Mapping[str, Any], cu_ms: float | None) -> Regime:
     return Regime(str(name), limit, None if cu_ms is None else cu_ms <= limit)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.yaml of a run as plain data, whoever's system it configures; empty when there is none."""
-    path = folder / "config.yaml"
-    if not path.is_file():
-        return {}
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    return config if isinstance(config, dict) else {}
-
-
-def read_scores(folder: Path) -> dict[str, Any] | None:
-    """scores.json of a run, None when it has not been scored."""
-    path = folder / SCORES_NAME
-    if not path.is_file():
-        return None
-    try:
-        scores = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: score the run again.") from error
-    return scores if isinstance(scores, dict) else None
-
-
 def write(folder: Path, scores: Scores) -> None:
     """Write scores.json and scores.tsv, each in one move."""
     tree = dataclasses.asdict(scores)
     rows = ["metric\tvalue", *(f"{key}\t{value}" for key, value in _flat(tree))]
-    write_atomically(folder / SCORES_NAME, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
-    write_atomically(folder / "scores.tsv", "\n".join(rows) + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write beside ``path`` and move: a reader sees the old file or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_json(folder / SCORES, tree)
+    write_atomically(folder / SCORES_TABLE, "\n".join(rows) + "\n")
 
 
 def _locate(options: Options) -> tuple[Path, Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,8 @@ from agent.mt.prompt import PromptLayout
 from heads.score import AlignedPair, RowStore, all_heads, collect, cut_short
 from heads.select import Candidate, Kind, MeanRows, Scores, bootstrap, candidates, score_heads, stability, winner
 
+WHOLE, CUT, CHOICE = STEPS = ("rows of whole sentences", "rows of sentences cut short", "scores and choice of heads")
+"""What `calibrate` does, in order."""
 MIN_PAIRS = 10
 """Fewer pairs say nothing about heads."""
 
@@ -57,9 +59,11 @@ def calibrate(
     batch_size: int = 8,
     work: Path | None = None,
     kind: Kind = "any",
+    announce: Callable[[str], None] = lambda step: None,
 ) -> Calibrated:
     """Score every head and choose. ``work``: folder for the rows, where an interrupted run goes on; None for a
-    temporary one. ``kind``: which candidates may win. UserError with too few pairs."""
+    temporary one. ``kind``: which candidates may win. ``announce`` is told which of `STEPS` begins. UserError with too
+    few pairs."""
     if len(pairs) < MIN_PAIRS:
         raise UserError(
             f"Calibration wants at least {MIN_PAIRS} aligned sentence pairs, not {len(pairs)}; use more text."
@@ -68,8 +72,11 @@ def calibrate(
         store = RowStore(work or Path(scratch), signature(subject, pairs))
         heads = all_heads(subject.model)
         arguments = (subject.model, subject.tokenizer, subject.layout)
+        announce(WHOLE)
         keys = collect(*arguments, pairs, heads, store, "whole", batch_size)
+        announce(CUT)
         cut_keys = collect(*arguments, cut_short(pairs), heads, store, "cut", batch_size)
+        announce(CHOICE)
         scores = score_heads(store, keys, cut_keys)
         found = candidates(store, keys, scores)
         best = winner(found, kind)

@@ -226,7 +226,8 @@ def collect(
     forced = {f"{name}-{n:05d}": force(tokenizer, layout, pair) for n, pair in enumerate(pairs)}
     usable = {key: item for key, item in forced.items() if item is not None}
     todo = sorted((key for key in usable if not store.path(key).is_file()), key=lambda key: len(usable[key].ids))
-    with tqdm(total=len(usable), initial=len(usable) - len(todo), unit="pair", desc=name, leave=False) as bar:
+    done = len(usable) - len(todo)
+    with tqdm(total=len(usable), initial=done, unit="pair", desc=name, leave=False, disable=None) as bar:
         for start in range(0, len(todo), batch_size):
             keys = todo[start : start + batch_size]
             for key, rows in zip(keys, run_batch(model, [usable[k] for k in keys], heads), strict=True):

@@ -75,7 +75,8 @@ def score_heads(
     """Scores by convention, from whole pairs (``keys``) and pairs cut short (``cut_keys``)."""
     per_pair: dict[RowConvention, list[Floats]] = {c: [] for c in CONVENTIONS}
     published: dict[RowConvention, list[Floats]] = {c: [] for c in CONVENTIONS}
-    for pair in tqdm(store.read(keys, with_rows=False), total=len(keys), desc="scores", unit="pair", leave=False):
+    pairs = store.read(keys, with_rows=False)
+    for pair in tqdm(pairs, total=len(keys), desc="scores", unit="pair", leave=False, disable=None):
         for convention in CONVENTIONS:
             per_pair[convention].append(pair.hits(convention))
             published[convention].append(pair.hits(convention, published=True))
@@ -170,7 +171,8 @@ class MeanRows:
 def greedy(rows: MeanRows, weights: Sequence[float], up_to: int = GREEDY_UP_TO) -> list[int]:
     """Places of heads, each the one that helps the mean row of those before it most."""
     chosen: list[int] = []
-    while len(chosen) < min(up_to, len(weights)):
+    n_wanted = min(up_to, len(weights))
+    for _ in tqdm(range(n_wanted), desc="choosing", unit="head", leave=False, disable=None):
         rest = [place for place in range(len(weights)) if place not in chosen]
         tried = {place: rows.score([*chosen, place], _of(weights, [*chosen, place])).mean() for place in rest}
         chosen.append(max(rest, key=lambda place: (tried[place], -place)))

@@ -179,7 +179,8 @@ def test_watch_on_a_terminal(folder: Path) -> None:
     from agent.run.talks import Talk
 
     console = Console(force_terminal=True, width=60, record=True, file=(folder / "terminal").open("w"))
-    with WatchReporter(console) as reporter:
+    reporter = WatchReporter(console)
+    with reporter.display:
         reporter.start(Talk(Path("talk.wav"), Path("talk.wav"), 60.0))
         reporter.step(
             StepView(12.5, 2.5, "neu", "alt [neu]", [{"source": ["old", "news"], "held": "später", "stop_reason": "b"}])
@@ -334,7 +335,7 @@ def test_system_refusals_are_one_line(
     def full(*values: object) -> None:
         raise OSError(28, "No space left on device", "x")
 
-    monkeypatch.setattr("agent.run.manifest.write", full)
+    monkeypatch.setattr("agent.run.inference.write_json", full)
     before = names(folder)
     assert echo("--source", "second.flac", "--output", "x") == 2
     assert capsys.readouterr().err.endswith("simulstream: No space left on device: x\n")

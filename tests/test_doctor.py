@@ -65,9 +65,9 @@ def test_rows_that_are_not_the_models_own_fail(examined: Any, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("keys", "what", "message"),
     [
-        ({"mt.model": "./nothing"}, "model", "No model folder"),
+        ({"mt.model": "./nothing"}, "model", "no weights of ./nothing: --set mt.model=FOLDER"),
         ({"mt.head_set": "nothing"}, "heads", "No head set"),
-        ({"asr.model": "./nothing"}, "recogniser", "not on this machine"),
+        ({"asr.model": "./nothing"}, "recogniser", "no weights of ./nothing"),
         ({"session.overlap": "aligner"}, "recogniser", "sphinx has no aligner"),
         ({"mt.prompt.system": "Speak."}, "heads", "ok"),
     ],
@@ -119,9 +119,8 @@ def test_a_profile_without_weights_says_what_to_fetch_and_asks_no_hub(
     assert alignatt(["doctor", "--profile", "a40"]) == 2
     said = capsys.readouterr().out
     assert len(said.splitlines()) <= 12
-    assert re.search(r"FAIL GPU +none found", said)
-    assert re.search(
-        r"FAIL model +google/gemma-4-E4B-it@\w+ not on this machine.* alignatt models download google/", said
-    )
-    assert re.search(r"FAIL recogniser .*Qwen3-ASR.*Qwen3-ForcedAligner", said)
+    assert re.search(r"FAIL GPU +no CUDA GPU", said)
+    assert re.search(r"FAIL model +no weights of google/gemma-4-E4B-it@\w+ .* alignatt models download google/", said)
+    assert re.search(r"FAIL recogniser .*Qwen3-ASR", said)
+    assert re.search(r"FAIL recogniser .*Qwen3-ForcedAligner", said)
     assert "gemma-4-E4B-it-en-de.json" in said

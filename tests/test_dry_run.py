@@ -74,7 +74,7 @@ def test_a_dry_run_shows_models_memory_prompt_and_heads(
 @pytest.mark.parametrize(
     ("changes", "shown"),
     [
-        (SPEECH, ["28.8 GB reserved by vLLM", "left                15.1 GB", "(make vllm)"]),
+        (SPEECH, ["28.8 GB reserved by vLLM", "left                15.1 GB", ": make vllm"]),
         ([*SPEECH, "mt.backend=transformers"], ["16.0 GB", "left                27.9 GB"]),
         (["mt.vllm.gpu_memory_utilization=0.8"], ["38.4 GB reserved", "left                -4.8 GB", "too little"]),
         (["mt.vllm.kv_cache_gib=8"], ["24.6 GB reserved", "left                9.0 GB"]),
@@ -113,7 +113,7 @@ def test_the_dry_run_of_the_embedded_model_shows_its_own_prompt(capsys: pytest.C
     assert "Memory plan" not in shown
     assert "nothing is missing" in shown
     assert simulstream([*OURS, "--preset", "ende-low", "--dry-run", "--set", "session.overlap=aligner"]) == 0
-    assert "missing: no aligner" in capsys.readouterr().out
+    assert "missing: sphinx has no aligner" in capsys.readouterr().out
 
 
 def test_without_gpu_and_weights_three_lines_say_what_is_missing(
@@ -123,7 +123,7 @@ def test_without_gpu_and_weights_three_lines_say_what_is_missing(
     assert simulstream(asked) == 2
     first, second, third = capsys.readouterr().err.splitlines()
     assert first.startswith("simulstream: ende-high-a40 cannot run here: no CUDA GPU; ")
-    assert "no weights of Qwen/Qwen3-ASR-1.7B-hf@bcd2b5b7, " in first
+    assert "no weights of Qwen/Qwen3-ASR-1.7B-hf@bcd2b5b7 (4.1 GB); " in first
     assert "alignatt models download --preset ende-high-a40" in second
     assert third.startswith("Without it: simulstream --agent agent.AlignAttAgent --tgt-lang de --regime high ")
     assert not (tmp_path / "run").exists()

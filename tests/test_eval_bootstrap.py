@@ -12,10 +12,11 @@ from test_eval_command import alignatt
 from test_eval_score import chinese_talks, german_talks, write_references, write_run
 
 from agent.errors import UserError
+from agent.run.folder import SCORES, SEGMENTS, read
 from eval.compare import open_runs, paired_test, run_names
-from eval.score import Options, read_scores, score
+from eval.score import Options, score
 from eval.scoring.bootstrap import RunStatistics, compare_runs, default_unit, resample
-from eval.scoring.segments import SEGMENTS_FILE, Segment, read_segments
+from eval.scoring.segments import Segment, read_segments
 
 REFERENCES = [
     f"the {noun} is in the {place} now" for noun in ["dog", "cat", "man", "bird"] for place in ["house", "park"]
@@ -138,27 +139,54 @@ def test_compare_prints_the_test(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "too narrow" in out
 
 
-def test_runs_that_cannot_be_tested_keep_their_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    german, chinese = scored(tmp_path, "german"), scored(tmp_path, "chinese", "zh")
+def test_runs_that_cannot_be_compared_are_named_and_the_others_are_tested(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    german, chinese, later = (
+        scored(tmp_path, *given) for given in (("german",), ("chinese", "zh"), ("later", "de", 0.25))
+    )
+    short = write_run(tmp_path / "short", {"one": german_talks()["one"]})
+    score(short, Options(references=tmp_path / "refs", talks=("one",)))
     assert alignatt("compare", german, chinese) == 0
-    captured = capsys.readouterr()
-    assert captured.out.splitlines()[1].startswith("german")
-    assert "signatures differ in unit, bleu, refs" in captured.err
-    with pytest.raises(UserError, match="signatures differ"):
-        alignatt("compare", german, chinese, "--resample", "segments")
+    out = capsys.readouterr().out
+    assert out.splitlines()[1].startswith("german")
+    assert "bootstrap" not in out
+    assert "Not compared with german: chinese: another unit (char, not word), another tokeniser of BLEU" in out
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / SCORES).write_text((german / SCORES).read_text())
+    assert alignatt("compare", german, chinese, short, tmp_path / "copy", later, "--resamples", "100") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[1] for line in lines if line.startswith("BLEU ")} == {"german", "later"}
+    left_out = sorted(line.removeprefix("Not compared with german: ") for line in lines[-3:])
+    assert left_out[0].startswith("chinese: another unit")
+    assert "has no segments.json" in left_out[1]
+    assert left_out[2] == "short: other talks (1, not the 2)"
+
+
+def test_examples_are_the_first_longer_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = scored(tmp_path, "fast"), scored(tmp_path, "slow", delay_s=0.25)
+    assert alignatt("compare", *runs, "--resample", "none", "--examples", "1") == 0
+    shown = capsys.readouterr().out.splitlines()[-5:]
+    segments = read_segments(runs[0], read(runs[0], SCORES)["signature"])
+    first = next(segment for segment in segments if len((segment.source or "").split()) > 6)
+    assert shown[0] == f"one, {first.offset_s:.1f} s"
+    assert [line.split()[0] for line in shown[1:]] == ["source", "fast", "slow", "reference"]
+    assert shown[1].endswith(first.source or "")
+    assert shown[2].endswith(first.prediction)
+    assert shown[4].endswith(first.reference)
 
 
 def test_segments_must_belong_to_the_scores(tmp_path: Path) -> None:
     run = scored(tmp_path, "run")
-    signature = (read_scores(run) or {})["signature"]
-    text = (run / SEGMENTS_FILE).read_text(encoding="utf-8")
-    (run / SEGMENTS_FILE).write_text(text.replace("unit:word", "unit:char"), encoding="utf-8")
+    signature = read(run, SCORES)["signature"]
+    text = (run / SEGMENTS).read_text(encoding="utf-8")
+    (run / SEGMENTS).write_text(text.replace("unit:word", "unit:char"), encoding="utf-8")
     with pytest.raises(UserError, match="does not belong to the scores"):
         read_segments(run, signature)
-    (run / SEGMENTS_FILE).write_text("{", encoding="utf-8")
-    with pytest.raises(UserError, match="is not a list of segments"):
+    (run / SEGMENTS).write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match=r"is not valid JSON .* score the run again"):
         read_segments(run, signature)
-    (run / SEGMENTS_FILE).unlink()
+    (run / SEGMENTS).unlink()
     with pytest.raises(UserError, match=r"has no segments\.json: score the run again"):
         paired_test(open_runs([run]))
 

@@ -24,11 +24,12 @@ from test_eval_score import german_talks, write_references, write_run
 from agent.cli.main import simulstream
 from agent.errors import UserError
 from agent.paths import PROJECT
+from agent.run.folder import LOG, SCORES, TRACE, read_trace
 from eval.inputs.log import read_log
 from eval.report import build, data
 from eval.report.audio import mp3
 from eval.report.budget import budget
-from eval.report.replay import from_log, from_trace, read_trace
+from eval.report.replay import from_log, from_trace
 
 SECONDS = 13.6
 """Two sentences of the first demo talk."""
@@ -67,9 +68,9 @@ def page_file(runs: list[Path]) -> Path:
 
 def test_replay_says_what_the_log_says(runs: list[Path]) -> None:
     for run in runs:
-        (lines,) = read_trace(run / "trace.jsonl").values()
+        (lines,) = read_trace(run / TRACE).values()
         replay = from_trace("demo-talk-1", lines, 1)
-        tokens = [t for step in read_log(run / "simulstream.jsonl").talks[0].steps for t in step["generated_tokens"]]
+        tokens = [t for step in read_log(run / LOG).talks[0].steps for t in step["generated_tokens"]]
         assert "".join(unit.text for unit in replay.units).replace(" ", "") == "".join(tokens).replace(" ", "")
         assert replay.duration_s == pytest.approx(SECONDS)
         assert len(replay.sentences) == 2
@@ -83,7 +84,7 @@ def test_replay_says_what_the_log_says(runs: list[Path]) -> None:
 
 
 def test_budget_adds_up_to_the_mean_delay(runs: list[Path]) -> None:
-    (lines,) = read_trace(runs[0] / "trace.jsonl").values()
+    (lines,) = read_trace(runs[0] / TRACE).values()
     replay = from_trace("demo-talk-1", lines, 1)
     found = budget([replay])
     assert found is not None
@@ -145,7 +146,7 @@ def test_page_is_complete_and_self_contained(page_file: Path) -> None:
     assert all(link.startswith("#") for link in outline.links)
     assert len(re.findall(r'class="run-data"', html)) == len(RUNS)
     for run in RUNS:
-        signature = json.loads((page_file.parent / run / "scores.json").read_text(encoding="utf-8"))["signature"]
+        signature = json.loads((page_file.parent / run / SCORES).read_text(encoding="utf-8"))["signature"]
         assert signature in html
     assert html.count('class="sound"') == 1
     plots = sorted(path.name for path in page_file.parent.glob("report-*"))
@@ -200,7 +201,7 @@ def test_runs_without_traces_are_replayed_from_their_logs(tmp_path: Path) -> Non
 
 def test_taken_back_words_are_gone_from_the_replay(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", {"one": [(1.0, 0.1, ["Das", "Hau"]), (2.0, 0.1, ["Haus"])], "two": []})
-    path = run / "simulstream.jsonl"
+    path = run / LOG
     path.write_text(path.read_text().replace('["Haus"], "deleted_tokens": []', '["Haus"], "deleted_tokens": ["Hau"]'))
     replay = from_log(read_log(path).talks[0], "de", [])
     assert [unit.text for unit in replay.units] == ["Das", "Haus"]

@@ -11,12 +11,14 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+from agent.cli.options import Subparsers, add_command, whole
 from agent.cli.submission import add_parser as add_submission
 from agent.errors import UserError
+from agent.run.folder import REPORT
 
 
-def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the commands; each sets ``run``, a callable from the parsed arguments to the exit code."""
+def add_parsers(subparsers: Subparsers) -> None:
+    """Add the commands."""
     _add_score(subparsers)
     _add_compare(subparsers)
     _add_report(subparsers)
@@ -26,153 +28,135 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     _add_devset(subparsers)
 
 
-def _add_score(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    score = subparsers.add_parser(
-        "score",
-        help="score a run folder: BLEU, chrF, LongYAAL, RTF, WER",
-        description="Score a simulstream or SimulEval log with OmniSTEval; writes scores.json, .tsv and segments.json.",
-    )
-    score.add_argument(
-        "run_path", type=Path, metavar="DIR|LOG", help="output folder of a run, or any system's log file"
-    )
-    score.add_argument("--output", type=Path, metavar="DIR", help="folder for the scores (needed for a log file)")
-    score.add_argument(
-        "--segments",
-        type=Path,
-        metavar="YAML",
-        help="reference segmentation (default: audio-segments.yaml in the references folder, else the demo talks)",
-    )
-    score.add_argument(
-        "--references",
-        type=Path,
-        metavar="FOLDER",
-        help="folder with ref.<lang>.txt and ref.en.txt (default: that of the segmentation, else the demo talks)",
-    )
-    score.add_argument("--lang", metavar="CODE", help="target language (default: target_lang of the run's config.yaml)")
-    score.add_argument("--talks", default="", metavar="A,B", help="score only these talks of the segmentation")
-    score.add_argument(
+def _add_score(subparsers: Subparsers) -> None:
+    description = "Score a simulstream or SimulEval log with OmniSTEval; writes scores.json, .tsv and segments.json."
+    summary = "score a run folder: BLEU, chrF, LongYAAL, RTF, WER"
+    score = add_command(subparsers, "score", run_score, summary, description)
+    add = score.add_argument
+    add("run_path", type=Path, metavar="DIR|LOG", help="output folder of a run, or any system's log file")
+    add("--output", type=Path, metavar="DIR", help="folder for the scores (needed for a log file)")
+    _add_references(score)
+    add("--lang", metavar="CODE", help="target language (default: target_lang of the run's config.yaml)")
+    add(
         "--offline",
         type=Path,
         metavar="DIR",
         help="run of the same talks with policy.name=offline (default: offline/ in or beside DIR, or <pair>-offline/)",
     )
-    score.add_argument(
+    add(
         "--legacy-longyaal",
         action="store_true",
         help="show CU-LongYAAL as OmniSTEval printed it before 0.1.10 as well, for tables published in 2026",
     )
-    score.add_argument(
+    add(
         "--damaged-references",
         choices=("refuse", "repair", "keep"),
         default="refuse",
         help="what to do with references whose quotes a spreadsheet doubled (default: refuse)",
     )
-    score.add_argument(
+    add(
         "--cumulative-elapsed",
         action="store_true",
         help="elapsed times of the SimulEval log add up over the recording (OmniSTEval: --fix_simuleval_emission_ca)",
     )
-    score.add_argument("--comet", action="store_true", help="add XCOMET-XL (also COMET=1); needs `make comet-env`")
-    score.add_argument(
+    add("--comet", action="store_true", help="add XCOMET-XL (also COMET=1); needs: make comet-env")
+    add(
         "--comet-model",
         metavar="NAME",
         help="another COMET model, repository or folder, implies --comet (also COMET_MODEL=NAME)",
     )
-    score.add_argument("--quiet", action="store_true", help="write the files, print no table")
-    score.set_defaults(run=run_score)
+    add("--quiet", action="store_true", help="write the files, print no table")
 
 
-def _add_compare(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    compare = subparsers.add_parser(
-        "compare",
-        help="table of several scored runs",
-        description="Print one table of scored runs, fastest first, and a paired bootstrap of their differences.",
+def _add_references(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--segments",
+        type=Path,
+        metavar="YAML",
+        help="reference segmentation (default: audio-segments.yaml in the references folder, else the demo talks)",
     )
-    compare.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="run folders with a scores.json")
-    compare.add_argument(
-        "--baseline", type=Path, metavar="DIR", help="run the others are tested against (default: first)"
+    add(
+        "--references",
+        type=Path,
+        metavar="FOLDER",
+        help="folder with ref.<lang>.txt and ref.en.txt (default: that of the segmentation, else the demo talks)",
     )
-    compare.add_argument(
+    add("--talks", default="", metavar="A,B", help="only these talks of the segmentation")
+
+
+def _add_compare(subparsers: Subparsers) -> None:
+    description = (
+        "Print one table of scored runs, fastest first, and a paired bootstrap of their differences. Runs that cannot "
+        "be compared with the baseline are left out of the bootstrap and named."
+    )
+    summary = "table of several scored runs"
+    add = add_command(subparsers, "compare", run_compare, summary, description).add_argument
+    add("folders", type=Path, nargs="+", metavar="DIR", help="run folders that have been scored")
+    add("--baseline", type=Path, metavar="DIR", help="run the others are tested against (default: first)")
+    add(
         "--resample",
         choices=("talks", "segments", "none"),
         help="unit of the bootstrap (default: talks from 10 talks on, else segments); none: only the table",
     )
-    compare.add_argument("--resamples", type=int, default=2000, metavar="N", help="number of resamples (default: 2000)")
-    compare.set_defaults(run=run_compare)
+    add("--resamples", type=whole(100), default=2000, metavar="N", help="number of resamples (default: 2000)")
+    add("--examples", type=whole(1), default=0, metavar="N", help="print the first N sentences, as said and as wanted")
 
 
-def _add_report(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    report = subparsers.add_parser(
-        "report",
-        help="scored runs as one HTML page with a replay of every talk",
-        description="Write one self-contained HTML page about scored runs, and its plots as SVG and PNG beside it.",
-    )
-    report.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="run folders with a scores.json")
-    report.add_argument("-o", "--output", type=Path, default=Path("report.html"), metavar="HTML")
-    report.add_argument("--title", default="", help="heading of the page")
-    report.add_argument("--audio-folder", type=Path, metavar="DIR", help="where the talks' audio lies if it has moved")
+def _add_report(subparsers: Subparsers) -> None:
+    description = "Write one self-contained HTML page about scored runs, and its plots as SVG and PNG beside it."
+    summary = "scored runs as one HTML page with a replay of every talk"
+    report = add_command(subparsers, "report", run_report, summary, description)
+    add = report.add_argument
+    add("folders", type=Path, nargs="+", metavar="DIR", help="run folders that have been scored")
+    add("-o", "--output", type=Path, default=Path(REPORT), metavar="HTML")
+    add("--title", default="", help="heading of the page")
+    add("--audio-folder", type=Path, metavar="DIR", help="where the talks' audio lies if it has moved")
     audio = report.add_mutually_exclusive_group()
     audio.add_argument(
         "--audio", dest="audio", action="store_true", default=None, help="put in more than an hour of it"
     )
     audio.add_argument("--no-audio", dest="audio", action="store_false", help="leave the audio out of the page")
-    report.set_defaults(run=run_report)
 
 
-def _add_sweep(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    sweep = subparsers.add_parser(
-        "sweep",
-        help="many settings on the same recognised words; here, on Ray, or as a Slurm array",
-        description="Do every cell of a specification that has no result yet, then print front and winners.",
-    )
-    sweep.add_argument("spec", type=Path, metavar="YAML", help="specification (docs/sweep.md)")
-    sweep.add_argument("--output", type=Path, metavar="DIR", help="folder for recordings, runs and results")
-    sweep.add_argument("--workers", type=int, default=1, metavar="N", help="cells at once (default: 1)")
-    sweep.add_argument("--gpus-per-cell", type=float, default=0.0, metavar="G", help="GPUs of each cell (default: 0)")
-    sweep.add_argument("--cpus-per-cell", type=float, default=1.0, metavar="C", help="for Ray and Slurm (default: 1)")
-    sweep.add_argument(
+def _add_sweep(subparsers: Subparsers) -> None:
+    description = "Do every cell of a specification that has no result yet, then print front and winners."
+    summary = "many settings on the same recognised words; here, on Ray, or as a Slurm array"
+    add = add_command(subparsers, "sweep", run_sweep, summary, description).add_argument
+    add("spec", type=Path, metavar="YAML", help="specification (docs/sweep.md)")
+    add("--output", type=Path, metavar="DIR", help="folder for recordings, runs and results")
+    add("--workers", type=int, default=1, metavar="N", help="cells at once (default: 1)")
+    add("--gpus-per-cell", type=float, default=0.0, metavar="G", help="GPUs of each cell (default: 0)")
+    add("--cpus-per-cell", type=float, default=1.0, metavar="C", help="for Ray and Slurm (default: 1)")
+    add(
         "--alone",
         action="store_true",
         help="each cell has its device to itself: keep CA, RTF; share no drafts (slower)",
     )
-    sweep.add_argument(
-        "--ray", nargs="?", const="local", default="", metavar="ADDRESS", help="Ray cluster (default: one made here)"
-    )
-    sweep.add_argument("--slurm", action="store_true", help="write job lists and array scripts instead of running")
-    sweep.add_argument(
-        "--sbatch", nargs="+", default=[], metavar="OPTION", help="with --slurm, e.g. --sbatch partition=gpu"
-    )
-    sweep.set_defaults(run=run_sweep)
+    add("--ray", nargs="?", const="local", default="", metavar="ADDRESS", help="Ray cluster (default: one made here)")
+    add("--slurm", action="store_true", help="write job lists and array scripts instead of running")
+    add("--sbatch", nargs="+", default=[], metavar="OPTION", help="with --slurm, e.g. --sbatch partition=gpu")
 
 
-def _add_devset(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    devset = subparsers.add_parser(
-        "devset",
-        help="a downloaded test set, converted, checked and repaired",
-        description="Make a test set from a folder of recordings (WAV, MP4, …), segmentation and references.",
-    )
-    devset.add_argument("folder", type=Path, metavar="FOLDER", help="what was downloaded")
-    devset.add_argument("--segments", type=Path, metavar="YAML", help="segmentation (default: the one in FOLDER)")
-    devset.add_argument("--output", type=Path, default=Path("out/devset"), metavar="DIR")
-    devset.add_argument("--force", action="store_true", help="replace a set made before")
-    devset.add_argument("--check", action="store_true", help="FOLDER is a set made before: compare its hashes")
-    devset.set_defaults(run=run_devset)
+def _add_devset(subparsers: Subparsers) -> None:
+    description = "Make a test set from a folder of recordings (WAV, MP4, …), segmentation and references."
+    summary = "a downloaded test set, converted, checked and repaired"
+    add = add_command(subparsers, "devset", run_devset, summary, description).add_argument
+    add("folder", type=Path, metavar="FOLDER", help="what was downloaded")
+    add("--segments", type=Path, metavar="YAML", help="segmentation (default: the one in FOLDER)")
+    add("--output", type=Path, default=Path("out/devset"), metavar="DIR")
+    add("--force", action="store_true", help="replace a set made before")
+    add("--check", action="store_true", help="FOLDER is a set made before: compare its hashes")
 
 
-def _add_overlap(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    overlap = subparsers.add_parser(
-        "overlap",
-        help="what recognition and translation at the same time would gain",
-        description="Simulate session.overlap on a live stream from the stage times of a run's trace.",
-    )
-    overlap.add_argument("folder", type=Path, metavar="DIR", help="output folder of a run of this agent")
-    overlap.add_argument("--segments", type=Path, metavar="YAML", help="as for alignatt score")
-    overlap.add_argument("--references", type=Path, metavar="FOLDER", help="as for alignatt score")
-    overlap.add_argument("--talks", default="", metavar="A,B", help="only these talks")
-    overlap.add_argument(
-        "--slower", type=float, nargs="+", default=[1.0], metavar="X", help="as if computation took X times as long"
-    )
-    overlap.set_defaults(run=run_overlap)
+def _add_overlap(subparsers: Subparsers) -> None:
+    description = "Simulate session.overlap on a live stream from the stage times of a run's trace."
+    summary = "what recognition and translation at the same time would gain"
+    overlap = add_command(subparsers, "overlap", run_overlap, summary, description)
+    add = overlap.add_argument
+    add("folder", type=Path, metavar="DIR", help="output folder of a run of this agent")
+    _add_references(overlap)
+    add("--slower", type=float, nargs="+", default=[1.0], metavar="X", help="as if computation took X times as long")
 
 
 def run_score(args: argparse.Namespace) -> int:
@@ -226,21 +210,19 @@ def run_overlap(args: argparse.Namespace) -> int:
 
 
 def run_compare(args: argparse.Namespace) -> int:
-    """Print the comparison, exit code 0. Runs that cannot be tested against each other still have their table."""
-    from eval.compare import open_runs, paired_test, show, show_test
+    """Print the comparison, exit code 0. Runs that cannot be tested against the baseline are named."""
+    from eval.compare import open_runs, paired_test, show, show_examples, show_test
 
-    if args.resamples < 100:
-        raise UserError(f"--resamples {args.resamples} is too few for an interval: give at least 100.")
     runs = open_runs(args.folders)
     show(runs)
-    if args.resample == "none" or (len(runs) == 1 and not args.resample):
-        return 0
-    try:
-        show_test(paired_test(runs, args.baseline or args.folders[0], args.resample, args.resamples))
-    except UserError as error:
-        if args.resample or args.baseline:
-            raise
-        print(f"warning: no paired test. {error}", file=sys.stderr)
+    if args.resample != "none" and (len(runs) > 1 or args.resample):
+        found, left_out = paired_test(runs, args.baseline or args.folders[0], args.resample, args.resamples)
+        if len(found.scores) > 1 or args.resample:
+            show_test(found)
+        for name, why in left_out.items():
+            print(f"Not compared with {found.baseline}: {name}: {why}")
+    if args.examples:
+        show_examples(runs, args.examples)
     return 0
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import importlib
-import importlib.util
 import logging
 import os
 import signal
@@ -18,31 +16,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from agent import __version__
+from agent.cli import doctor, evaluation, heads, models
+from agent.cli.options import COMPLETION, add_configuration, page, settings, whole
 from agent.errors import EXIT_USER_ERROR, UserError
-
-if TYPE_CHECKING:
-    from agent.run.settings import Options
 
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
-COMMAND_MODULES = ("agent.cli.evaluation", "agent.cli.heads", "demo.command", "agent.cli.models", "agent.cli.doctor")
-"""Modules that add sub-commands to ``alignatt``: each has ``add_parsers(subparsers)``."""
-
-EXAMPLES = """\
-examples:
-  simulstream --agent agent.AlignAttAgent
-      translate the first demo talk and watch it
-  simulstream --agent agent.AlignAttAgent --source talk.mp4 --tgt-lang it --watch
-  simulstream --agent agent.AlignAttAgent --source talks.txt --preset ende-low --output runs/ende-low
-  simulstream --agent agent.AlignAttAgent --source talks/ --set policy.margin_words=1 --output runs/margin-1
-  simulstream --agent agent.AlignAttAgent --preset ende-low --profile a40 --dry-run
-      what the full models would be: weights, memory, prompt, heads
-  simulstream serve --protocol websocket --port 8080 --preset ende-low
-      serve clients (simulstream serve --help)
-"""
 
 
 def simulstream(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +36,26 @@ def simulstream(argv: Sequence[str] | None = None) -> int:
 def alignatt(argv: Sequence[str] | None = None) -> int:
     """Console script ``alignatt``; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return guarded("alignatt", lambda: _alignatt(arguments))
+
+    def command() -> int:
+        args = completed(alignatt_parser()).parse_args(arguments)
+        return int(args.run(args) or 0)
+
+    return guarded("alignatt", command)
+
+
+def completed(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The parser, after it has answered a shell that asks how a line could go on (then the process ends)."""
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        if parser.prog == "simulstream" and os.environ["COMP_LINE"].split()[1:2] == ["serve"]:
+            os.environ["_ARGCOMPLETE"] = "2"  # which word of the line the options come after
+            parser = serve_parser()
+        elif parser.prog == "simulstream":
+            parser.add_argument("command", choices=("serve",))
+        argcomplete.autocomplete(parser)
+    return parser
 
 
 def guarded(name: str, command: Callable[[], int]) -> int:
@@ -82,37 +83,21 @@ def guarded(name: str, command: Callable[[], int]) -> int:
 
 
 def _simulstream(arguments: list[str]) -> int:
+    command = ["simulstream", *arguments]
     if arguments[:1] == ["serve"]:
-        return _serve(serve_parser().parse_args(arguments[1:]), ["simulstream", *arguments])
-    parser = run_parser()
+        return _serve(serve_parser().parse_args(arguments[1:]), command)
+    parser = completed(run_parser())
     if not arguments:
         parser.print_help()
         return 0
-    return _run(parser.parse_args(arguments), ["simulstream", *arguments])
-
-
-def _alignatt(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser("alignatt", description="Score, calibrate and build around the AlignAtt agent.")
-    parser.add_argument("--version", action="version", version=__version__)
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMAND_MODULES:
-        if importlib.util.find_spec(name) is not None:
-            importlib.import_module(name).add_parsers(subparsers)
-    args = parser.parse_args(arguments)
-    code = args.run(args)
-    return int(code or 0)
+    return _run(parser.parse_args(arguments), command)
 
 
 def run_parser() -> argparse.ArgumentParser:
     """Options of an inference run."""
-    parser = argparse.ArgumentParser(
-        "simulstream",
-        description="Translate talks simultaneously with simulstream's inference.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=__version__)
+    usage = "simulstream [options]\n       simulstream serve [options]"
+    description = "Translate talks simultaneously with simulstream's inference, or serve clients."
+    parser = page(argparse.ArgumentParser("simulstream", usage, description), COMPLETION)
     parser.add_argument(
         "--source",
         nargs="+",
@@ -120,74 +105,71 @@ def run_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="audio or video file, text file with one path per line, or folder (default: the first demo talk)",
     )
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="new folder for log, configuration, trace and manifest"
-    )
-    parser.add_argument("--force", action="store_true", help="replace the run that DIR holds")
     parser.add_argument("--watch", action="store_true", help="show heard, accepted and held words as they come")
     parser.add_argument("--real-time", action="store_true", help="do not run ahead of the speaker's pace")
     parser.add_argument(
         "--dry-run", action="store_true", help="print models, memory plan, prompt and heads; load and write nothing"
     )
-    _add_agent_options(parser)
+    parser.add_argument("--quiet", action="store_true", help="print progress only, no summary and no next step")
+    _add_agent(parser, "log, configuration, trace and manifest")
     return parser
 
 
 def serve_parser() -> argparse.ArgumentParser:
     """Options of ``simulstream serve``."""
-    parser = argparse.ArgumentParser(
-        "simulstream serve", description="Start simulstream's WebSocket or HTTP server.", allow_abbrev=False
-    )
+    description = "Start simulstream's WebSocket or HTTP server."
+    parser = page(argparse.ArgumentParser("simulstream serve", description=description))
     parser.add_argument("--protocol", choices=("websocket", "http"), default="websocket")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (0.0.0.0: every interface)")
-    parser.add_argument("--port", type=_port, default=8080, help="0 takes a free one (default: 8080)")
-    parser.add_argument("--pool-size", type=_count, default=1, metavar="N", help="clients served at once (default: 1)")
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="new folder for simulstream's log of all clients (websocket only)"
-    )
-    parser.add_argument("--force", action="store_true", help="replace the log that DIR holds")
-    _add_agent_options(parser)
+    parser.add_argument("--port", type=whole(0, 65_535), default=8080, help="0 takes a free one (default: 8080)")
+    parser.add_argument("--pool-size", type=whole(1), default=1, metavar="N", help="clients at once (default: 1)")
+    _add_agent(parser, "simulstream's log of all clients (websocket only)")
     return parser
 
 
-def _add_agent_options(parser: argparse.ArgumentParser) -> None:
+def _add_agent(parser: argparse.ArgumentParser, kept: str) -> None:
+    parser.add_argument("--output", type=Path, metavar="DIR", help=f"new folder for {kept}")
+    parser.add_argument("--force", action="store_true", help="replace the run that DIR holds")
     parser.add_argument("--agent", metavar="CLASS", help="speech processor class (default: agent.AlignAttAgent)")
-    parser.add_argument("--src-lang", metavar="CODE", help="language spoken (default: en)")
-    parser.add_argument("--tgt-lang", metavar="CODE", help="language wanted: de, it, zh (default: de)")
-    parser.add_argument("--preset", metavar="NAME", help="shipped configuration (default: {src}{tgt}-low)")
-    parser.add_argument("--profile", metavar="NAME", help="demo (embedded models); full ones: a40, a100-40, h100, cpu")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration YAML instead of a preset")
-    parser.add_argument("--regime", choices=("low", "high"), help="latency regime of the default preset")
-    parser.add_argument(
-        "--set", nargs="+", action="append", metavar="KEY=VALUE", help="change keys, e.g. policy.margin_words=1"
-    )
+    add_configuration(parser)
     parser.add_argument("--verbose", action="store_true", help="show the logs of simulstream and the agent")
+    parser.add_argument("--version", action="version", version=__version__)
+
+
+def alignatt_parser() -> argparse.ArgumentParser:
+    """All commands of ``alignatt``."""
+    description = "Score, compare and report runs; calibrate heads; fetch weights."
+    parser = page(argparse.ArgumentParser("alignatt", description=description), COMPLETION)
+    parser.add_argument("--version", action="version", version=__version__)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", required=True)
+    for module in (evaluation, heads, models, doctor):
+        module.add_parsers(subparsers)
+    return parser
 
 
 def _run(args: argparse.Namespace, command: Sequence[str]) -> int:
     from agent.run import folder as run_folder
     from agent.run import missing
-    from agent.run.settings import resolve
+    from agent.run.inference import Request, run
     from agent.run.talks import find_talks
 
     quiet_logs(args.verbose)
-    settings = resolve(_options(args))
+    chosen = settings(args)
     if args.dry_run:
         from agent.cli.plan import show
 
-        return show(settings)
-    missing.check(settings)
+        return show(chosen)
+    missing.check(chosen)
     if args.output:
         run_folder.check(args.output, args.force)
     demo = not args.source
     sources = find_talks(args.source) if args.source else [first_demo_talk()]
-
-    from agent.run.inference import Request, run
-
     if demo:
-        print(f"Demo talk {sources[0].name}. Your own audio: simulstream --agent {settings.agent} --source FILE")
+        print(f"Demo talk {sources[0].name}. Your own audio: simulstream --agent {chosen.agent} --source FILE")
     watch = args.watch or demo or args.output is None
-    result = run(Request(settings, sources, args.output, args.force, watch, args.real_time, command))
+    result = run(Request(chosen, sources, args.output, args.force, watch, args.real_time, command))
+    if args.quiet:
+        return 0
     talks = "1 talk" if result.n_talks == 1 else f"{result.n_talks} talks"
     print(
         f"{talks}, {result.audio_s:.1f} s of audio, {result.computation_s:.1f} s of computation "
@@ -204,28 +186,12 @@ def _run(args: argparse.Namespace, command: Sequence[str]) -> int:
 def _serve(args: argparse.Namespace, command: Sequence[str]) -> int:
     from agent.run import missing
     from agent.run.serve import Endpoint, serve
-    from agent.run.settings import resolve
 
     quiet_logs(args.verbose)
+    chosen = settings(args)
+    missing.check(chosen)
     endpoint = Endpoint(args.protocol, args.host, args.port, args.pool_size)
-    settings = resolve(_options(args))
-    missing.check(settings)
-    return serve(settings, endpoint, args.output, args.force, command)
-
-
-def _options(args: argparse.Namespace) -> Options:
-    from agent.run.settings import Options, assignments_of
-
-    return Options(
-        agent=args.agent,
-        preset=args.preset,
-        profile=args.profile,
-        config=args.config,
-        regime=args.regime,
-        source_lang=args.src_lang,
-        target_lang=args.tgt_lang,
-        assignments=assignments_of(args.set),
-    )
+    return serve(chosen, endpoint, args.output, args.force, command)
 
 
 def first_demo_talk() -> Path:
@@ -263,15 +229,3 @@ def _terminate_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def _port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65_535:
-        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not '{text}'")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"needs a whole number from 1, not '{text}'")
-    return int(text)

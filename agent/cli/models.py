@@ -6,50 +6,26 @@ import argparse
 import sys
 from pathlib import Path
 
-from agent.catalogue import CATALOGUE, NamedModel
+from agent.catalogue import CATALOGUE
+from agent.cli.options import Subparsers, add_command, add_configuration, add_group, configuration
 from agent.errors import EXIT_USER_ERROR, UserError
-from agent.weights import (
-    download,
-    find,
-    hub_cache,
-    is_repository,
-    missing_files,
-    named_models,
-    parse_name,
-)
+from agent.run import missing
+from agent.weights import download, find, hub_cache, is_repository, named_models, parse_name
 
 
-def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command; each action sets ``run``, a callable from the parsed arguments to the exit code."""
-    models = subparsers.add_parser("models", help="weights: list, check, download", description=__doc__)
-    actions = models.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="known models: revision, size, licence, access", allow_abbrev=False)
-    listing.set_defaults(run=run_list)
-
-    check = actions.add_parser(
-        "check", help="whether the weights of a preset are on this machine; exit code 2 if not", allow_abbrev=False
-    )
-    _add_preset(check)
-    check.set_defaults(run=run_check)
-
-    fetch = actions.add_parser(
-        "download",
-        help="fetch models into the hub cache or a folder",
-        description="Fetch models by name, or those of a preset. What is there already is not fetched again.",
-        allow_abbrev=False,
-    )
+def add_parsers(subparsers: Subparsers) -> None:
+    """Add the command with its actions."""
+    models = add_group(subparsers, "models", "weights that presets name: list, check, download")
+    actions = models.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
+    add_command(actions, "list", run_list, "known models: revision, size, licence, access, and where they are here")
+    summary = "whether the weights of a configuration are on this machine; exit code 2 if not"
+    add_configuration(add_command(actions, "check", run_check, summary))
+    description = "Fetch models by name, or those of a configuration. What is there already is not fetched again."
+    summary = "fetch models into the hub cache or a folder"
+    fetch = add_command(actions, "download", run_download, summary, description)
     fetch.add_argument("models", nargs="*", metavar="MODEL", help="ORGANISATION/NAME or ORGANISATION/NAME@REVISION")
     fetch.add_argument("--to", type=Path, metavar="DIR", help="folder for plain copies (default: the hub cache)")
-    _add_preset(fetch)
-    fetch.set_defaults(run=run_download)
-
-
-def _add_preset(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--preset", metavar="NAME", help="preset, e.g. ende-low-a40")
-    parser.add_argument("--profile", metavar="NAME", help="profile of the preset, e.g. a40")
-    parser.add_argument(
-        "--set", nargs="+", action="append", metavar="KEY=VALUE", help="change keys, e.g. mt.model=FOLDER"
-    )
+    add_configuration(fetch)
 
 
 def run_list(args: argparse.Namespace) -> int:
@@ -65,22 +41,27 @@ def run_list(args: argparse.Namespace) -> int:
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Print where each model of the preset is; 2 when one is missing or incomplete."""
-    complete = True
-    for model in _models(args):
-        here = find(model.model, model.revision)
-        complete &= here is not None
-        print(f"{'ok' if here else 'missing':<8}{model.key:<20}{model.label}  {here or _lacking(model)}".rstrip())
-    if not complete:
-        print(f"Get them: alignatt models download {_options(args)}", file=sys.stderr)
-    return 0 if complete else EXIT_USER_ERROR
+    """Print where each model of the configuration is; 2 when one is missing or incomplete."""
+    config = configuration(args)
+    absent = {found.key: found for found in missing.findings(config) if found.key}
+    for model in named_models(config):
+        found = absent.get(model.key)
+        state, where = (
+            ("missing", found.text) if found else ("ok", f"{model.label}  {find(model.model, model.revision)}")
+        )
+        print(f"{state:<8}{model.key:<20}{where}")
+    for found in absent.values():
+        print(f"Get it: {found.remedy}", file=sys.stderr)
+    return EXIT_USER_ERROR if absent else 0
 
 
 def run_download(args: argparse.Namespace) -> int:
     """Fetch one model after the other."""
-    if args.models and (args.preset or args.profile):
-        raise UserError("Give names of models or a preset, not both.")
-    wanted = [parse_name(text) for text in args.models] if args.models else _hub_models(args)
+    named = any((args.preset, args.profile, args.config, args.regime, args.tgt_lang, args.set))
+    if bool(args.models) == named:
+        raise UserError("Give names of models, or a configuration (--preset ende-low-a40), and not both.")
+    asked = [parse_name(text) for text in args.models] if args.models else named_models(configuration(args))
+    wanted = [model for model in asked if is_repository(model.model)]
     for number, model in enumerate(wanted, start=1):
         known = model.published
         size = f", {known.size_gb:.1f} GB" if known and known.size_gb else ""
@@ -90,28 +71,3 @@ def run_download(args: argparse.Namespace) -> int:
         if args.to is not None:
             print(f"    use it with --set {model.key or 'mt.model'}={folder}")
     return 0
-
-
-def _models(args: argparse.Namespace) -> list[NamedModel]:
-    from agent.config import from_namespace
-    from agent.run.settings import Options, assignments_of, resolve
-
-    if not (args.preset or args.profile):
-        raise UserError("Name a preset, e.g. --preset ende-low-a40, or a profile, e.g. --profile a40.")
-    options = Options(preset=args.preset, profile=args.profile, assignments=assignments_of(args.set))
-    return named_models(from_namespace(resolve(options).tree))
-
-
-def _hub_models(args: argparse.Namespace) -> list[NamedModel]:
-    """The models of the preset that are repositories, not folders of this machine."""
-    return [model for model in _models(args) if is_repository(model.model)]
-
-
-def _lacking(model: NamedModel) -> str:
-    folder = Path(model.model)
-    return f"without {', '.join(missing_files(folder))}" if folder.is_dir() else ""
-
-
-def _options(args: argparse.Namespace) -> str:
-    given = (("--preset", args.preset), ("--profile", args.profile))
-    return " ".join(f"{name} {value}" for name, value in given if value)

@@ -161,8 +161,4 @@ def _policy(config: AgentConfig) -> Iterator[str]:
 
 
 def _here(config: AgentConfig) -> Iterator[str]:
-    parts = missing.missing_parts(config)
-    weights = missing.missing_weights(config)
-    if weights:
-        parts.append(f"no weights of {', '.join(model.label for model in weights)}{missing.gigabytes(weights)}")
-    yield f"missing: {'; '.join(parts)}" if parts else "nothing is missing"
+    yield from [f"missing: {found.told}" for found in missing.findings(config)] or ["nothing is missing"]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.cli.options import Subparsers, add_command, add_group
 from agent.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,40 +19,31 @@ EXIT_FAILED = 1
 """A check found something; 2 would say that the check could not be made."""
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command with its two verbs."""
-    submission = subparsers.add_parser("submission", help="pack runs for the simultaneous track, and check the tarball")
-    verbs = submission.add_subparsers(dest="verb", required=True, metavar="build|check")
-    build = verbs.add_parser("build", help="tarball from scored runs", description="Pack scored runs into a tarball.")
-    build.add_argument("runs", type=Path, nargs="+", metavar="DIR", help="one run for each direction and regime")
-    build.add_argument("--team", required=True, help="letters, digits and hyphens")
-    build.add_argument("--track", default="no-context", help="no-context (default) or context")
-    build.add_argument("--contact", required=True, metavar="EMAIL")
-    build.add_argument("--output", type=Path, default=Path("out/submission"), metavar="DIR")
-    build.add_argument(
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command with its two actions."""
+    submission = add_group(subparsers, "submission", "pack runs for the simultaneous track, and check the tarball")
+    actions = submission.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
+    add = add_command(actions, "build", run_build, "pack scored runs into a tarball").add_argument
+    add("runs", type=Path, nargs="+", metavar="DIR", help="one run for each direction and regime")
+    add("--team", required=True, help="letters, digits and hyphens")
+    add("--track", default="no-context", help="no-context (default) or context")
+    add("--contact", required=True, metavar="EMAIL")
+    add("--output", type=Path, default=Path("out/submission"), metavar="DIR")
+    add(
         "--wheel",
         type=Path,
         nargs="+",
         default=[],
         help="wheels of this package and vllm_rows (default: of this checkout)",
     )
-    build.set_defaults(run=run_build)
-    check = verbs.add_parser(
-        "check",
-        help="everything a reviewer would look at",
-        description="Check a tarball. Exit code 1 when something is wrong, each finding with the name of its check.",
-    )
-    check.add_argument("tarball", type=Path)
-    check.add_argument("--segments", type=Path, metavar="YAML", help="dev segmentation (default: the demo talks')")
-    check.add_argument(
-        "--references", type=Path, metavar="DIR", help="dev references (default: beside the segmentation)"
-    )
-    check.add_argument("--audio", type=Path, metavar="DIR", help="dev audio (default: the references folder)")
-    check.add_argument(
-        "--serve-s", type=float, default=20.0, metavar="S", help="audio sent to the server (0: no server)"
-    )
-    check.add_argument("--soak-h", type=float, default=0.0, metavar="H", help="hours of the soak, 2.5 for the track")
-    check.set_defaults(run=run_check)
+    description = "Check a tarball. Exit code 1 when something is wrong, each finding with the name of its check."
+    add = add_command(actions, "check", run_check, "everything a reviewer would look at", description).add_argument
+    add("tarball", type=Path)
+    add("--segments", type=Path, metavar="YAML", help="dev segmentation (default: the demo talks')")
+    add("--references", type=Path, metavar="DIR", help="dev references (default: beside the segmentation)")
+    add("--audio", type=Path, metavar="DIR", help="dev audio (default: the references folder)")
+    add("--serve-s", type=float, default=20.0, metavar="S", help="audio sent to the server (0: no server)")
+    add("--soak-h", type=float, default=0.0, metavar="H", help="hours of the soak, 2.5 for the track")
 
 
 def run_build(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The output folder of a run: complete or not there.
+"""The folder of a run: the names of its files, how they are read, and how they come to be there at once.
 
 ``with OutputFolder(path, force) as output`` gives a hidden folder beside ``path`` to write into; `commit` renames it.
 Leaving without a commit removes it, or keeps it as ``<path>.partial`` when it is marked worth keeping.
@@ -6,16 +6,78 @@ Leaving without a commit removes it, or keeps it as ``<path>.partial`` when it i
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+import yaml
 
 from agent.errors import UserError
 
 LOG, CONFIG, TRACE, MANIFEST = "simulstream.jsonl", "config.yaml", "trace.jsonl", "manifest.json"
+"""What a run writes: simulstream's log, the effective configuration, a line for each step, what it was made of."""
+SCORES, SCORES_TABLE, SEGMENTS = "scores.json", "scores.tsv", "segments.json"
+"""What scoring adds: its figures twice, and what is known of each reference segment."""
+REPORT = "report.html"
+REMEDIES = {MANIFEST: "run again, or delete it to do without", CONFIG: "correct it"}
+"""What to do about a damaged file; all others come from scoring."""
+
+
+def read(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON or YAML file of a run, whoever's system it is of; empty when absent, UserError when it is damaged."""
+    path = folder / name
+    if not path.is_file():
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = yaml.safe_load(text) if name == CONFIG else json.loads(text)
+    except (ValueError, yaml.YAMLError) as error:
+        remedy = REMEDIES.get(name, f"score the run again (alignatt score {folder})")
+        raise UserError(f"{path} is not valid {path.suffix[1:].upper()} ({error}): {remedy}.") from error
+    return tree if isinstance(tree, dict) else {}
+
+
+def trace_steps(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(stream, step) for each line of a trace, in order; UserError for a line that is no step."""
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                step = json.loads(line)
+                stream = int(step["stream"])
+            except (ValueError, TypeError, KeyError) as error:
+                raise UserError(f"{path}, line {number}: not a step of a trace. Run again with tracing.") from error
+            yield stream, step
+
+
+def read_trace(path: Path) -> dict[int, list[dict[str, Any]]]:
+    """The steps of a trace by stream."""
+    streams: dict[int, list[dict[str, Any]]] = {}
+    for stream, step in trace_steps(path):
+        streams.setdefault(stream, []).append(step)
+    return streams
+
+
+def write_json(path: Path, tree: Mapping[str, Any]) -> None:
+    """Write JSON that a person can read, all at once."""
+    write_atomically(path, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write beside ``path`` and move: a reader sees the old file or the new one, never half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class OutputFolder:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.errors import UserError
 from agent.run import manifest
-from agent.run.folder import CONFIG, LOG, MANIFEST, TRACE, OutputFolder
+from agent.run.folder import CONFIG, LOG, MANIFEST, TRACE, OutputFolder, write_json
 from agent.run.settings import Settings, build, load_class
 from agent.run.talks import SAMPLE_RATE, Talk, convert
 
@@ -86,8 +86,8 @@ def run(request: Request) -> Result:
             "computation_s": result.computation_s,
             "model_loading_s": result.model_loading_s,
         }
-        content = manifest.describe(request.settings, config_text, talks, request.command, measured)
-        manifest.write(output.folder / MANIFEST, content)
+        described = manifest.describe(request.settings, config_text, talks, request.command, measured)
+        write_json(output.folder / MANIFEST, described)
         _copy_trace(request.settings, output.folder)
         output.commit()
     return result
@@ -110,7 +110,7 @@ def _translate(request: Request, talks: Sequence[Talk], output: OutputFolder, sc
         if hasattr(processor, "add_listener"):
             processor.add_listener(traces.append)
         translations = {}
-        with reporter:
+        with reporter.display:
             for number, talk in enumerate(talks):
                 LOGGER.info("Streaming %s", talk.source)
                 loop = _Loop(settings, processor, reporter, traces, request.real_time)
@@ -142,20 +142,18 @@ def close_metrics_log() -> None:
         handler.close()
 
 
+@dataclass
 class _Loop:
     """One talk through one speech processor, the way simulstream's ``run_inference`` does it."""
 
-    def __init__(
-        self, settings: Settings, processor: Any, reporter: Reporter, traces: list[Any], real_time: bool
-    ) -> None:
-        self.settings = settings
-        self.processor = processor
-        self.reporter = reporter
-        self.traces = traces
-        self.real_time = real_time
-        self.tokens: list[str] = []
-        self.computation_s = 0.0
-        self.began = 0.0
+    settings: Settings
+    processor: Any
+    reporter: Reporter
+    traces: list[Any]
+    real_time: bool
+    tokens: list[str] = field(default_factory=list)
+    computation_s: float = 0.0
+    began: float = 0.0
 
     def run(self, number: int, talk: Talk) -> str:
         """Stream the talk; returns its translation."""

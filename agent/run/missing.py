@@ -1,43 +1,68 @@
-"""What a configuration needs and this machine lacks: GPU and weights. Nothing is loaded."""
+"""What a configuration needs and this machine lacks: one list of findings. Nothing is loaded.
+
+``alignatt doctor``, ``--dry-run`` and ``alignatt models check`` show it, and `check` refuses a run by it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
+from agent.asr.replay import ReplayConfig
 from agent.catalogue import NamedModel
 from agent.config import AgentConfig, from_namespace
 from agent.errors import UserError
+from agent.paths import resolve
 from agent.run.settings import OUR_AGENT, Settings
 from agent.vllm_engine.arguments import has_gpu, has_vllm
-from agent.weights import find, gpu_shares, named_models
+from agent.weights import find, gpu_shares, is_repository, missing_files, named_models
+
+State = Literal["ok", "note", "FAIL"]
 
 
-def missing_weights(config: AgentConfig) -> list[NamedModel]:
-    """Models of a configuration that are not on this machine, or not completely."""
-    return [model for model in named_models(config) if find(model.model, model.revision) is None]
+@dataclass(frozen=True)
+class Finding:
+    """One line about a part of what a configuration needs.
+
+    ``FAIL`` is what keeps the configuration from working, ``note`` is worth knowing. ``remedy``: a command, or what to
+    change. ``key``: of the model that has no weights here.
+    """
+
+    part: str
+    text: str
+    state: State = "FAIL"
+    remedy: str = ""
+    key: str = ""
+
+    @property
+    def told(self) -> str:
+        """The text with the way out, where there is one."""
+        return f"{self.text}: {self.remedy}" if self.remedy else self.text
 
 
-def missing_parts(config: AgentConfig) -> list[str]:
-    """Everything else that is missing, each in a few words. Imports torch when a GPU is wanted."""
-    parts = []
+def findings(config: AgentConfig) -> list[Finding]:
+    """Everything that is missing. Imports torch when a GPU is wanted."""
+    found = []
     if config.mt.device.startswith("cuda") and not has_gpu():
-        parts.append("no CUDA GPU")
+        found.append(Finding("GPU", "no CUDA GPU"))
     if gpu_shares(config) and not has_vllm():
-        parts.append("vLLM is not installed (make vllm)")
-    if lacks_aligner(config):
-        parts.append("no aligner, which session.overlap=aligner wants (asr.recogniser=qwen3 or voxtral)")
-    return parts
+        found.append(Finding("vLLM", "vLLM is not installed", remedy="make vllm"))
+    if config.session.overlap == "aligner" and not config.asr.has_aligner:
+        text = f"{config.recogniser_name} has no aligner, which session.overlap=aligner wants"
+        found.append(Finding("recogniser", text, remedy="--set asr.recogniser=qwen3"))
+    if isinstance(config.asr, ReplayConfig) and not resolve(config.asr.model).exists():
+        found.append(Finding("recogniser", f"no recordings {config.asr.model}", remedy="--set asr.model=FOLDER"))
+    models = named_models(config)
+    return found + [_no_weights(model) for model in models if find(model.model, model.revision) is None]
 
 
-def lacks_aligner(config: AgentConfig) -> bool:
-    """Whether drafting is to begin beside an aligner that the recogniser does not have."""
-    return config.session.overlap == "aligner" and not config.asr.has_aligner
-
-
-def gigabytes(models: Sequence[NamedModel]) -> str:
-    """Download size of models, as far as it is known: `` (about 22.5 GB)``."""
-    known = [model.published.size_gb for model in models if model.published and model.published.size_gb]
-    return f" (about {sum(known):.1f} GB)" if len(known) == len(models) and known else ""
+def _no_weights(model: NamedModel) -> Finding:
+    folder, known = resolve(model.model), model.published
+    lacking = f" ({', '.join(missing_files(folder))} is not in the folder)" if folder.is_dir() else ""
+    size = f" ({known.size_gb:.1f} GB)" if known and known.size_gb else lacking
+    remedy = f"alignatt models download {model.address}" if is_repository(model.model) else f"--set {model.key}=FOLDER"
+    part = "model" if model.key == "mt.model" else "recogniser"
+    return Finding(part, f"no weights of {model.label}{size}", remedy=remedy, key=model.key)
 
 
 def check(settings: Settings) -> None:
@@ -48,20 +73,17 @@ def check(settings: Settings) -> None:
     if settings.profile == "demo":
         return
     config = from_namespace(settings.tree)
-    weights, parts = missing_weights(config), missing_parts(config)
-    if not weights and not parts:
+    found = findings(config)
+    if not found:
         return
-    remedies = []
-    if weights:
-        names = ", ".join(model.label for model in weights)
-        parts.append(f"no weights of {names}{gigabytes(weights)}")
+    remedies = [finding.remedy for finding in found if finding.remedy and not finding.key]
+    if any(finding.key for finding in found):
         remedies.append(f"alignatt models download --preset {settings.preset}")
     regime = f" --regime {config.regime}" if config.regime != "low" else ""
-    hints = [f"Get what is missing: {'; '.join(remedies)}"] if remedies else []
     raise UserError(
-        f"{settings.preset} cannot run here: {'; '.join(parts)}.",
+        f"{settings.preset} cannot run here: {'; '.join(finding.text for finding in found)}.",
         [
-            *hints,
+            *([f"Get what is missing: {'; '.join(remedies)}"] if remedies else []),
             f"Without it: simulstream --agent {OUR_AGENT} --tgt-lang {config.target_lang}{regime} "
             "(the embedded demo model, on any machine)",
         ],

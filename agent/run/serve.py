@@ -179,7 +179,8 @@ def _claim(folder: Path, force: bool, settings: Settings, command: Sequence[str]
         (made.folder / run_folder.CONFIG).write_text(text, encoding="utf-8")
         (made.folder / run_folder.LOG).touch()
         started = {"started_utc": datetime.now(UTC).isoformat(timespec="seconds")}
-        manifest.write(made.folder / run_folder.MANIFEST, manifest.describe(settings, text, [], command, started))
+        described = manifest.describe(settings, text, [], command, started)
+        run_folder.write_json(made.folder / run_folder.MANIFEST, described)
         made.commit()
         return made.path / run_folder.LOG
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from agent.run.talks import Talk
@@ -46,10 +46,10 @@ class StepView:
 class Reporter(Protocol):
     """Told about a run from its first talk to its last."""
 
-    def __enter__(self) -> Reporter: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    @property
+    def display(self) -> AbstractContextManager[Any]:
+        """What is on the screen while it is entered."""
+
     def start(self, talk: Talk) -> None:
         """A talk begins."""
 
@@ -67,7 +67,7 @@ class ProgressReporter:
         self.console = console or Console(stderr=True)
         self.total_s = sum(talk.duration_s for talk in talks)
         self.n_talks = len(talks)
-        self._progress = Progress(
+        self.display = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.completed:.0f}/{task.total:.0f} s"),
@@ -78,29 +78,17 @@ class ProgressReporter:
             transient=True,
             disable=not self.console.is_terminal,
         )
-        self._task = TaskID(0)
+        self._task = self.display.add_task("", total=self.total_s, rtf=0.0)
         self._done_s = self._done_computation_s = 0.0
         self._number = 0
         self._drawn = 0.0
         self._talk: Talk | None = None
 
-    def __enter__(self) -> ProgressReporter:
-        """Show the bar."""
-        self._progress.start()
-        self._task = self._progress.add_task("", total=self.total_s, rtf=0.0)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Take the bar away."""
-        self._progress.stop()
-
     def start(self, talk: Talk) -> None:
         """Name the talk beside the bar."""
         self._talk = talk
         self._number += 1
-        self._progress.update(self._task, description=f"[{self._number}/{self.n_talks}] {talk.name}", refresh=True)
+        self.display.update(self._task, description=f"[{self._number}/{self.n_talks}] {talk.name}", refresh=True)
 
     def step(self, view: StepView) -> None:
         """Move the bar."""
@@ -110,7 +98,7 @@ class ProgressReporter:
         self._drawn = now
         done_s = self._done_s + view.now_s
         rtf = (self._done_computation_s + view.computation_s) / done_s if done_s else 0.0
-        self._progress.update(self._task, completed=done_s, rtf=rtf, refresh=True)
+        self.display.update(self._task, completed=done_s, rtf=rtf, refresh=True)
 
     def end(self, view: StepView) -> None:
         """Add the talk to the sums."""
@@ -130,21 +118,9 @@ class WatchReporter:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()
         self._live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        self.display: AbstractContextManager[Any] = self._live or nullcontext()
         self._talk: Talk | None = None
         self._last = ""
-
-    def __enter__(self) -> WatchReporter:
-        """Take the lower part of the terminal."""
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Give it back."""
-        if self._live:
-            self._live.stop()
 
     def start(self, talk: Talk) -> None:
         """Announce the talk."""

@@ -18,6 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from agent.errors import UserError
+from agent.run.folder import write_json
 from agent.run.manifest import sha256
 from agent.run.talks import AUDIO_SUFFIXES, Talk, convert
 from eval.inputs import quotes
@@ -71,7 +72,7 @@ def make(folder: Path, output: Path, segments: Path | None, force: bool) -> dict
             (work / f"ref.{language}.txt").write_text(content, encoding="utf-8")
         (work / TALKS_NAME).write_text("".join(f"{talk.wav.name}\n" for talk in talks), encoding="utf-8")
         made = describe(work, talks, read)
-        (work / DESCRIPTION).write_text(json.dumps(made, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(work / DESCRIPTION, made)
         if output.exists():
             output.rename(Path(scratch) / "old")
         work.rename(output)

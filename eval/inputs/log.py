@@ -13,7 +13,6 @@ from typing import Any
 from agent.errors import UserError
 from eval.inputs import simuleval
 
-LOG_NAME = "simulstream.jsonl"
 SIMULSTREAM, SIMULEVAL = "simulstream", "simuleval"
 STEP_KEYS = ("total_audio_processed", "computation_time", "generated_tokens", "deleted_tokens")
 

@@ -15,12 +15,13 @@ from tqdm import tqdm
 
 import agent
 from agent.errors import UserError
+from agent.run.folder import write_atomically
 from eval.compare import p_text
 from eval.report import data, plots
 from eval.report.audio import mp3
 from eval.report.data import Group, Run
 from eval.report.plots import Plot
-from eval.score import REGIME_LIMIT_MS, write_atomically
+from eval.score import REGIME_LIMIT_MS
 from eval.scoring.signature import group as config_group
 
 HERE = Path(__file__).parent

@@ -11,18 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from agent.errors import UserError
+from agent.run.folder import CONFIG, MANIFEST, TRACE, read, read_trace
 from eval.compare import SAME, ScoredRun, judges, open_runs
 from eval.inputs.log import read_log
 from eval.report.budget import Budget, budget
 from eval.report.plots import COLOURS, MARKERS, Point
-from eval.report.replay import Replay, from_log, from_trace, read_trace
-from eval.score import find_log, read_config
+from eval.report.replay import Replay, from_log, from_trace
+from eval.score import find_log
 from eval.scoring.bootstrap import Comparison, Interval, RunStatistics, compare_runs
 from eval.scoring.comet import MODEL as XCOMET_XL
 from eval.scoring.segments import Segment, read_segments
 from eval.scoring.signature import fields_of, group
-from eval.scoring.wer import TRACE_NAME
 
 ANCHORS = Path(__file__).parent / "anchors.json"
 N_ERRORS = 15
@@ -109,13 +108,13 @@ def open_run(scored: ScoredRun, index: int) -> Run:
     """Read what lies beside the scores; ``index`` chooses colour and marker."""
     log_path = scored.folder / scored.scores["log"] if scored.scores.get("log") else find_log(scored.folder)
     folder = log_path.parent
-    config = read_config(folder)
+    config = read(folder, CONFIG)
     segments = read_segments(scored.folder, scored.scores["signature"])
-    replays = tuple(_replays(folder / TRACE_NAME, log_path, scored.scores, config, segments))
+    replays = tuple(_replays(folder / TRACE, log_path, scored.scores, config, segments))
     return Run(
         scored,
         config,
-        _manifest(folder / "manifest.json"),
+        read(folder, MANIFEST),
         segments,
         replays,
         budget([replay for replay in replays if replay.traced]),
@@ -210,13 +209,3 @@ def _replays(
             own = [segment for segment in segments if segment.talk == talk.name]
             replays.append(from_log(talk, language, own))
     return replays
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: run again, or delete it to report without.") from error
-    return tree if isinstance(tree, dict) else {}

@@ -5,13 +5,10 @@ Everything is plain data for the page. Word ids index ``words``; times are secon
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from agent.errors import UserError
 from agent.languages import writes_spaces
 from agent.mt.units import split_units
 from eval.inputs.log import Talk
@@ -85,21 +82,6 @@ class Replay:
             "steps": [list(asdict(step).values()) for step in self.steps],
             "units": [list(asdict(unit).values()) for unit in self.units],
         }
-
-
-def read_trace(path: Path) -> dict[int, list[dict[str, Any]]]:
-    """Lines of a trace by stream; UserError when a line is not one."""
-    streams: dict[int, list[dict[str, Any]]] = {}
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                step = json.loads(line)
-                streams.setdefault(int(step["stream"]), []).append(step)
-            except (ValueError, TypeError, KeyError) as error:
-                raise UserError(f"{path}, line {number}: not a step of a trace. Run again with tracing.") from error
-    return streams
 
 
 def from_trace(name: str, lines: Sequence[Mapping[str, Any]], n_context: int) -> Replay:

@@ -18,10 +18,9 @@ from pathlib import Path
 
 import yaml
 
-from agent.cli.doctor import free_memory_gib
 from agent.errors import UserError
 from agent.paths import resolve
-from agent.run.manifest import sha256
+from agent.run.manifest import free_memory_gib, sha256
 from agent.weights import hub_cache
 from eval.scoring.segments import Segment
 

@@ -11,7 +11,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from omnisteval.data import Instance
 from omnisteval.scoring import YAALScorer
@@ -19,9 +18,8 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from agent.errors import UserError
+from agent.run.folder import SEGMENTS, read
 from eval.inputs.references import References
-
-SEGMENTS_FILE = "segments.json"
 
 
 @dataclass(frozen=True)
@@ -85,14 +83,13 @@ def dump(segments: Sequence[Segment], signature: str) -> str:
 
 def read_segments(folder: Path, signature: str) -> tuple[Segment, ...]:
     """Segments of a scored run; UserError when they are absent or not those of the scores with this ``signature``."""
-    path = folder / SEGMENTS_FILE
+    path, tree = folder / SEGMENTS, read(folder, SEGMENTS)
     again = f"score the run again (alignatt score {folder})."
-    if not path.is_file():
-        raise UserError(f"{folder} has no {SEGMENTS_FILE}: {again}")
+    if not tree:
+        raise UserError(f"{folder} has no {SEGMENTS}: {again}")
     try:
-        tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if tree["signature"] != signature:
-            raise UserError(f"{path} does not belong to the scores.json beside it: {again}")
+            raise UserError(f"{path} does not belong to the scores beside it: {again}")
         rows = [{**row, "bleu": tuple(row["bleu"]), "chrf": tuple(row["chrf"])} for row in tree["segments"]]
         return tuple(Segment(**row) for row in rows)
     except (ValueError, TypeError, KeyError) as error:

@@ -6,14 +6,13 @@ Head set and weights are those that the run's manifest.json recorded, so that a 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import agent
-from agent.errors import UserError
+from agent.run.folder import MANIFEST, read
 from eval.inputs.log import RunLog
 from eval.inputs.references import References
 from eval.scoring.omnisteval import level_of
@@ -54,12 +53,7 @@ def group(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _recorded(log: RunLog, key: str) -> Mapping[str, Any]:
-    path = log.path.parent / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: run again, or delete it to score without.") from error
-    return group(manifest, key) if isinstance(manifest, dict) else {}
+    return group(read(log.path.parent, MANIFEST), key)
 
 
 def _heads(log: RunLog) -> str:

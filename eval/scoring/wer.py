@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -10,11 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.errors import UserError
+from agent.run.folder import trace_steps
 from eval.inputs.log import Talk
 from eval.inputs.references import References
-
-TRACE_NAME = "trace.jsonl"
 
 
 def word_error_rate(trace: Path, talks: Sequence[Talk], references: References) -> float | None:
@@ -36,16 +33,9 @@ def word_error_rate(trace: Path, talks: Sequence[Talk], references: References) 
 def read_committed(trace: Path) -> dict[int, list[str]]:
     """Committed source words per stream; a stream that committed nothing has an empty list."""
     heard: dict[int, list[str]] = {}
-    with trace.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                step = json.loads(line)
-                words = heard.setdefault(int(step.get("stream", 0)), [])
-                words.extend(str(word["text"]) for sentence in step.get("committed") or () for word in sentence)
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise UserError(f"{trace}, line {number}: not a step of a trace. Run again with tracing.") from error
+    for stream, step in trace_steps(trace):
+        words = heard.setdefault(stream, [])
+        words.extend(str(word["text"]) for sentence in step.get("committed") or () for word in sentence)
     return heard
 
 

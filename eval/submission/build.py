@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import shutil
 import subprocess
 import sys
@@ -21,10 +20,10 @@ from agent import __version__
 from agent import config as agent_config
 from agent.errors import UserError
 from agent.paths import PROJECT, resolve
-from agent.run.folder import CONFIG, LOG, MANIFEST
+from agent.run.folder import CONFIG, LOG, MANIFEST, SCORES, read, write_json
 from agent.run.manifest import sha256
 from agent.weights import gpu_shares, named_models
-from eval.score import REGIME_LIMIT_MS, SCORES_NAME, read_config, read_scores
+from eval.score import REGIME_LIMIT_MS
 from eval.scoring.comet import MODEL as XCOMET_XL
 from eval.scoring.signature import fields_of
 from eval.submission import contents
@@ -63,8 +62,8 @@ def build(
 def entry_of(folder: Path) -> Entry:
     """The entry of a scored run; UserError when it is not scored, has changed since, or misses its regime."""
     missing = [name for name in contents.RUN_FILES if not (folder / name).is_file()]
-    scores = read_scores(folder)
-    if missing or scores is None:
+    scores = read(folder, SCORES)
+    if missing or not scores:
         raise UserError(
             f"{folder} lacks {', '.join(missing)}: a run of `simulstream --output`, scored by `alignatt score`."
         )
@@ -142,11 +141,10 @@ def _copy_run(root: Path, entry: Entry, folder: Path) -> dict[str, Any]:
     target = root / entry.folder
     target.mkdir(parents=True)
     shutil.copy(folder / LOG, target / LOG)
-    shutil.copy(folder / SCORES_NAME, target / SCORES_NAME)
-    config = _of_the_image(read_config(folder), root, entry.folder)
+    shutil.copy(folder / SCORES, target / SCORES)
+    config = _of_the_image(read(folder, CONFIG), root, entry.folder)
     (target / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    (target / MANIFEST).write_text(json.dumps(_without_paths(manifest), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    write_json(target / MANIFEST, _without_paths(read(folder, MANIFEST)))
     return config
 
 
@@ -206,7 +204,7 @@ def _write_texts(root: Path, submission: Submission, configs: Mapping[str, Mappi
         (root / name).write_text(environment.get_template(f"{name}.j2").render(values), encoding="utf-8")
     for direction in submission.directions:
         entries = [entry for entry in submission.entries if entry.direction == direction]
-        manifests = {e.regime: json.loads((root / e.folder / MANIFEST).read_text(encoding="utf-8")) for e in entries}
+        manifests = {e.regime: read(root / e.folder, MANIFEST) for e in entries}
         described = {"entries": entries, "manifests": manifests, "configs": configs, "models": models}
         own = {**values, **described, "direction": direction}
         text = environment.get_template("direction.md.j2").render(own)

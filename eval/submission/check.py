@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath
 
 from agent import config as agent_config
 from agent.errors import UserError
-from agent.run.folder import CONFIG, LOG
+from agent.run.folder import CONFIG, LOG, read
 from agent.run.manifest import sha256
 from eval.inputs.log import Talk, read_log
 from eval.inputs.references import References, load
-from eval.score import REGIME_LIMIT_MS, Options, Scores, read_config, score
+from eval.score import REGIME_LIMIT_MS, Options, Scores, score
 from eval.scoring.omnisteval import level_of
 from eval.submission import contents
 from eval.submission.contents import Entry, Submission
@@ -167,7 +167,7 @@ def check_readmes(package: Package) -> str:
 
 def check_config(package: Package, entry: Entry) -> str:
     """The configuration is valid, of this direction and regime, and names no path of the machine it was made on."""
-    config = read_config(package.root / entry.folder)
+    config = read(package.root / entry.folder, CONFIG)
     source, _, target = entry.direction.partition("-")
     settings = agent_config.from_namespace(config)
     for key, has, wants in (

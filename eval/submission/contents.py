@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import UserError, nearest
-from agent.run.folder import CONFIG, LOG, MANIFEST
-from eval.score import REGIME_LIMIT_MS, SCORES_NAME
+from agent.run.folder import CONFIG, LOG, MANIFEST, SCORES
+from eval.score import REGIME_LIMIT_MS
 
 TRACKS = ("no-context", "context")
 """Main track; sub-track with a paper per talk."""
 DESCRIPTION, SUMS, README, DOCKERFILE, CONSTRAINTS = (
     "submission.json", "SHA256SUMS", "README.md", "Dockerfile", "constraints.txt",
 )  # fmt: skip
-RUN_FILES = (LOG, CONFIG, MANIFEST, SCORES_NAME)
+RUN_FILES = (LOG, CONFIG, MANIFEST, SCORES)
 MOUNTED = "/weights"
 """Where the image looks for models that are not in the wheel."""
 INSIDE = "/submission"

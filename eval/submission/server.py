@@ -22,10 +22,9 @@ import soundfile
 
 from agent.errors import UserError
 from agent.paths import PROJECT
-from agent.run.folder import CONFIG, LOG
+from agent.run.folder import CONFIG, LOG, read
 from agent.run.talks import SAMPLE_RATE, decode
 from eval.inputs.log import read_log
-from eval.score import read_config
 from eval.submission import contents
 from eval.submission.check import Finding, Package, tried
 from eval.submission.contents import Entry
@@ -51,7 +50,7 @@ def check_started(package: Package, talks: list[Path], serve_s: float, soak_h: f
 def check_server(package: Package, entry: Entry, talk: Path, seconds: float) -> str:
     """Serve a run with the image's own command, send the beginning of a talk through simulstream's HTTP proxy client,
     and compare with the log. ``seconds``: of audio to send."""
-    config = read_config(package.root / entry.folder)
+    config = read(package.root / entry.folder, CONFIG)
     size = round(float(config["speech_chunk_size"]) * SAMPLE_RATE)
     samples = (decode(talk) / 32768.0).astype(np.float32)
     n_chunks = max(1, min(int(seconds * SAMPLE_RATE), len(samples)) // size)

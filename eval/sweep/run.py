@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import multiprocessing
 import os
 import shlex
@@ -19,7 +18,7 @@ from tqdm import tqdm
 
 from agent.errors import UserError
 from agent.paths import PROJECT
-from eval.score import write_atomically
+from agent.run.folder import write_atomically, write_json
 from eval.sweep.spec import Job, Sweep, dump
 from eval.sweep.work import do, result_path
 
@@ -150,7 +149,7 @@ def write_slurm(sweep: Sweep, resources: Resources, options: Sequence[str]) -> l
     for stage, jobs in (("record", sweep.records), ("cells", sweep.cells)):
         jobs_file, script = sweep.output / f"{stage}.json", sweep.output / f"{stage}.sbatch"
         tree = {"output": str(sweep.output), "jobs": [dump(job) for job in jobs]}
-        write_atomically(jobs_file, json.dumps(tree, indent=1, ensure_ascii=False) + "\n")
+        write_json(jobs_file, tree)
         gpus = [f"--gpus-per-task={resources.gpus:g}"] if resources.gpus and stage == "cells" else []
         wanted = [
             f"--job-name=alignatt-{stage}",

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import UserError
+from agent.run.folder import SCORES, read, write_json
 from eval import table
 from eval.compare import p_text
 from eval.report.plots import COLOURS, MARKERS, Point, curves
-from eval.score import REGIME_LIMIT_MS, read_scores
+from eval.score import REGIME_LIMIT_MS
 from eval.scoring.bootstrap import Interval, RunStatistics, compare_runs
 from eval.scoring.segments import read_segments
 from eval.sweep.spec import Sweep
@@ -102,7 +103,7 @@ def show(sweep: Sweep, results: Sequence[Result]) -> None:
         header = ("regime", "policy and setting", "BLEU", "95 % interval", "CU ms", f"BLEU to {BASELINE}", "p")
         print("\n".join(table.plain(header, _winner_rows(sweep, best, talks))))
     tree = {"chosen_on": chosen_on, "winners": [vars(winner) for winner in best]}
-    (sweep.output / "summary.json").write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(sweep.output / "summary.json", tree)
 
 
 def draw(sweep: Sweep, results: Sequence[Result]) -> list[Path]:
@@ -158,8 +159,8 @@ def _winner_rows(sweep: Sweep, best: Sequence[Winner], talks: str) -> list[list[
 
 def _statistics(sweep: Sweep, result: Result) -> RunStatistics:
     folder = sweep.output / "runs" / result["id"]
-    scores = read_scores(folder)
-    if scores is None:
+    scores = read(folder, SCORES)
+    if not scores:
         raise UserError(f"{folder} is gone, but its result is there: delete {result['id']}.json and sweep again.")
     return RunStatistics.of(read_segments(folder, scores["signature"]))
 

@@ -20,12 +20,12 @@ from agent.config import from_namespace
 from agent.errors import EXIT_USER_ERROR, UserError
 from agent.models import ModelCache
 from agent.run import manifest
-from agent.run.folder import CONFIG, LOG, MANIFEST, TRACE, OutputFolder
+from agent.run.folder import CONFIG, LOG, MANIFEST, TRACE, OutputFolder, write_json
 from agent.run.settings import OUR_AGENT, Settings
 from agent.run.talks import Talk
 from agent.trace import TraceWriter
 from eval.recorded import Models, record_talk, translate
-from eval.score import Options, score, write_atomically
+from eval.score import Options, score
 from eval.sweep.spec import Job, parse
 
 TIMED = ("ca_long_yaal_ms", "ca_long_laal_ms", "rtf")
@@ -50,7 +50,7 @@ def do(job: Job, output: Path, alone: bool) -> Path:
         (audio,) = job.talks.audio
         record_talk(Path(audio), from_namespace(job.tree), path)
     else:
-        write_atomically(path, json.dumps(_cell(job, output, alone), indent=1, ensure_ascii=False) + "\n")
+        write_json(path, _cell(job, output, alone))
     return path
 
 
@@ -78,8 +78,8 @@ def _cell(job: Job, output: Path, alone: bool) -> dict[str, Any]:
         (run.folder / CONFIG).write_text(settings.dump(), encoding="utf-8")
         talks = [Talk(Path(audio), Path(audio), _seconds(recordings[Path(audio).stem])) for audio in job.talks.audio]
         measured = {"started_utc": began.isoformat(timespec="seconds"), "wall_s": round(time.monotonic() - clock, 3)}
-        content = manifest.describe(settings, settings.dump(), talks, ["alignatt", "sweep"], measured)
-        manifest.write(run.folder / MANIFEST, {**content, "recordings": job.recordings, "alone": alone})
+        described = manifest.describe(settings, settings.dump(), talks, ["alignatt", "sweep"], measured)
+        write_json(run.folder / MANIFEST, {**described, "recordings": job.recordings, "alone": alone})
         run.commit()
     scores, _ = score(run.path, Options(references=Path(job.talks.references), talks=tuple(job.recordings)))
     result: dict[str, Any] = {
