@@ -28,7 +28,7 @@ from agent.errors import UserError
 from agent.models import ModelCache
 from agent.vllm_engine import no_torchvision
 
-needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed (make vllm)")
+needs_vllm = pytest.mark.vllm
 
 
 @pytest.fixture(scope="module")
