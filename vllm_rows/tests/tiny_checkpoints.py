@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 VOCABULARY = 512
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "HF_HUB_OFFLINE": "1",
-}
 
 _SHAPE: dict[str, Any] = {
     "vocab_size": VOCABULARY,
@@ -35,86 +28,49 @@ _SHAPE: dict[str, Any] = {
     "pad_token_id": 0,
 }
 _SLIDING, _FULL = "sliding_attention", "full_attention"
-
-
-def _gemma4() -> Any:
-    from transformers import Gemma4TextConfig
-
-    return Gemma4TextConfig(
-        **_SHAPE,
-        num_hidden_layers=6,
-        global_head_dim=64,
-        hidden_size_per_layer_input=16,
-        vocab_size_per_layer_input=VOCABULARY,
-        sliding_window=40,
-        num_kv_shared_layers=2,
-        use_double_wide_mlp=True,
-        layer_types=[_SLIDING, _SLIDING, _FULL, _SLIDING, _SLIDING, _FULL],
-        final_logit_softcapping=30.0,
-        tie_word_embeddings=True,
-    )
-
-
-def _gemma3() -> Any:
-    from transformers import Gemma3TextConfig
-
-    kinds = [_SLIDING, _FULL, _SLIDING, _FULL]
-    return Gemma3TextConfig(
-        **_SHAPE, num_hidden_layers=4, sliding_window=40, layer_types=kinds, query_pre_attn_scalar=32
-    )
-
-
-def _qwen3() -> Any:
-    from transformers import Qwen3Config
-
-    return Qwen3Config(**_SHAPE, num_hidden_layers=3)
-
-
-def _hunyuan() -> Any:
-    from transformers import HunYuanDenseV1Config
-
-    return HunYuanDenseV1Config(**_SHAPE, num_hidden_layers=3)
-
-
-def _llama() -> Any:
-    from transformers import LlamaConfig
-
-    return LlamaConfig(**_SHAPE, num_hidden_layers=3)
-
-
-ARCHITECTURES: dict[str, Callable[[], Any]] = {
-    "gemma4": _gemma4,
-    "gemma3": _gemma3,
-    "qwen3": _qwen3,
-    "hunyuan": _hunyuan,
-    "llama": _llama,
+_GEMMA4 = {
+    "global_head_dim": 64,
+    "hidden_size_per_layer_input": 16,
+    "vocab_size_per_layer_input": VOCABULARY,
+    "sliding_window": 40,
+    "num_kv_shared_layers": 2,
+    "use_double_wide_mlp": True,
+    "layer_types": [_SLIDING, _SLIDING, _FULL, _SLIDING, _SLIDING, _FULL],
+    "final_logit_softcapping": 30.0,
+    "tie_word_embeddings": True,
 }
+_GEMMA3 = {"sliding_window": 40, "layer_types": [_SLIDING, _FULL, _SLIDING, _FULL], "query_pre_attn_scalar": 32}
+
+_ARCHITECTURES: dict[str, tuple[str, int, float, dict[str, Any]]] = {
+    "gemma4": ("Gemma4TextConfig", 6, 0.6, _GEMMA4),
+    "gemma3": ("Gemma3TextConfig", 4, 2.0, _GEMMA3),
+    "qwen3": ("Qwen3Config", 3, 2.0, {}),
+    "hunyuan": ("HunYuanDenseV1Config", 3, 2.0, {}),
+    "llama": ("LlamaConfig", 3, 4.0, {}),
+}
+"""Configuration class, layers, size of the keys (so that attention is neither flat nor a single column), more."""
 
 HEADS: dict[str, list[tuple[int, int]]] = {
     # Not sorted: rows come back in the order asked for. Layers 4 and 5 share keys with 3 and 2.
     "gemma4": [(5, 3), (0, 0), (0, 3), (2, 1), (2, 2), (3, 2), (4, 0), (4, 3), (5, 0)],
     "gemma3": [(3, 1), (0, 0), (0, 3), (1, 2), (2, 1)],
-    "qwen3": [(2, 3), (0, 0), (1, 1), (1, 2)],
-    "hunyuan": [(2, 3), (0, 0), (1, 1), (1, 2)],
-    "llama": [(2, 3), (0, 0), (1, 1), (1, 2)],
+    **{name: [(2, 3), (0, 0), (1, 1), (1, 2)] for name in ("qwen3", "hunyuan", "llama")},
 }
-
-
-# How peaked attention is, by the size of the keys: neither flat nor a single column.
-_SHARPNESS = {"gemma4": 0.6, "gemma3": 2.0, "qwen3": 2.0, "hunyuan": 2.0, "llama": 4.0}
 
 
 def save_checkpoint(name: str, folder: Path) -> Path:
     """Random weights, and a tokenizer of one token per word."""
+    kind, n_layers, sharpness, more = _ARCHITECTURES[name]
+    config = getattr(transformers, kind)(**_SHAPE, num_hidden_layers=n_layers, **more)
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(ARCHITECTURES[name](), dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     normed = any("k_norm" in name or "key_layernorm" in name for name, _ in model.named_parameters())
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
             is_key = "k_norm" in parameter_name or "key_layernorm" in parameter_name
             if not normed:
                 is_key = "k_proj" in parameter_name
-            scale = _SHARPNESS[name] if is_key else 1.0
+            scale = sharpness if is_key else 1.0
             if "norm" in parameter_name:
                 # Gemma-3 multiplies by one plus the weight.
                 parameter.copy_(scale * (1 + 0.3 * torch.randn_like(parameter)) - float(name == "gemma3"))
