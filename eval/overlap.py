@@ -17,6 +17,7 @@ from typing import Any
 from agent.errors import UserError
 from eval import table
 from eval.inputs.log import LOG_NAME, Talk, write_clean
+from eval.inputs.trace import read_trace
 from eval.score import Options, Run, open_run, score
 from eval.scoring.wer import TRACE_NAME
 
@@ -85,17 +86,14 @@ def shifted(talk: Talk, shown: Sequence[tuple[int, float]]) -> Talk:
     return replace(talk, steps=tuple(steps))
 
 
-def read_trace(folder: Path) -> dict[int, list[dict[str, Any]]]:
+def read_stages(folder: Path) -> dict[int, list[dict[str, Any]]]:
     """Lines of a run's trace by stream. UserError when there is none with stage times."""
     path = folder / TRACE_NAME
     if not path.is_file():
         raise UserError(f"{folder} has no {TRACE_NAME}: give the output folder of a run of this agent.")
-    streams: dict[int, list[dict[str, Any]]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        step = json.loads(line)
-        if "stages_s" not in step:
-            raise UserError(f"{path} says nothing about stages: run again with this version.")
-        streams.setdefault(step["stream"], []).append(step)
+    streams = read_trace(path)
+    if any("stages_s" not in step for steps in streams.values() for step in steps):
+        raise UserError(f"{path} says nothing about stages: run again with this version.")
     return streams
 
 
@@ -120,7 +118,7 @@ def show(folder: Path, options: Options, factors: Sequence[float]) -> None:
     """Print one line per factor."""
     if min(factors) <= 0:
         raise UserError("--slower wants factors above 0.")
-    run, trace = open_run(folder, options), read_trace(folder)
+    run, trace = open_run(folder, options), read_stages(folder)
     if (kind := dict(run.config.get("session") or {}).get("overlap")) not in (None, False, "none"):
         raise UserError(f"{folder} was run with session.overlap={kind}: give a run without, whose stages took turns.")
     rows = []

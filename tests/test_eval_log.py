@@ -12,7 +12,8 @@ from test_eval_score import ENGLISH, SEGMENTS, append, german_talks, write_refer
 from agent.errors import UserError
 from eval.inputs import references
 from eval.inputs.log import clean_tokens, read_log, real_time_factor
-from eval.scoring.wer import edit_distance, normalise, read_committed, word_error_rate
+from eval.inputs.trace import read_trace
+from eval.scoring.wer import edit_distance, normalise, word_error_rate
 
 
 @pytest.mark.parametrize(
@@ -148,4 +149,4 @@ def test_broken_trace(tmp_path: Path) -> None:
     trace = tmp_path / "trace.jsonl"
     trace.write_text(json.dumps({"stream": 0}) + "\n{", encoding="utf-8")
     with pytest.raises(UserError, match="line 2: not a step of a trace"):
-        read_committed(trace)
+        read_trace(trace)

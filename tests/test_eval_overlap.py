@@ -12,7 +12,7 @@ import pytest
 from agent.cli.main import alignatt
 from agent.errors import UserError
 from eval.inputs.log import Talk
-from eval.overlap import Chunk, beside_aligner, chunks_of, in_turn, read_trace, shifted
+from eval.overlap import Chunk, beside_aligner, chunks_of, in_turn, read_stages, shifted
 
 STAGES = ("wait", "vad", "asr", "align", "prefill", "decode", "replay", "policy")
 
@@ -62,10 +62,10 @@ def test_text_moves_to_the_chunk_and_the_time_it_comes_at() -> None:
 
 def test_a_folder_without_stage_times_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match=r"no trace\.jsonl"):
-        read_trace(tmp_path)
+        read_stages(tmp_path)
     (tmp_path / "trace.jsonl").write_text(json.dumps({"stream": 0}) + "\n", encoding="utf-8")
     with pytest.raises(UserError, match="nothing about stages"):
-        read_trace(tmp_path)
+        read_stages(tmp_path)
     assert alignatt(["overlap", str(tmp_path / "nothing")]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 

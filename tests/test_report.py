@@ -25,10 +25,10 @@ from agent.cli.main import simulstream
 from agent.errors import UserError
 from agent.paths import PROJECT
 from eval.inputs.log import read_log
+from eval.inputs.trace import read_trace
 from eval.report import build, data
-from eval.report.audio import mp3
 from eval.report.budget import budget
-from eval.report.replay import from_log, from_trace, read_trace
+from eval.report.replay import from_log, from_trace
 
 SECONDS = 13.6
 """Two sentences of the first demo talk."""
@@ -110,7 +110,7 @@ def test_budget_adds_up_to_the_mean_delay(runs: list[Path]) -> None:
 
 
 def test_audio_keeps_its_length(runs: list[Path]) -> None:
-    sound = mp3(runs[0].parent / "demo-talk-1.flac")
+    sound = build.mp3(runs[0].parent / "demo-talk-1.flac")
     with av.open(io.BytesIO(sound)) as container:
         n_samples = sum(frame.samples for frame in container.decode(audio=0))
     assert n_samples / 16_000 == pytest.approx(SECONDS, abs=0.15)

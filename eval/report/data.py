@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from agent.errors import UserError
 from eval.compare import SAME, ScoredRun, judges, open_runs
 from eval.inputs.log import read_log
+from eval.inputs.trace import read_trace
 from eval.report.budget import Budget, budget
 from eval.report.plots import COLOURS, MARKERS, Point
-from eval.report.replay import Replay, from_log, from_trace, read_trace
+from eval.report.replay import Replay, from_log, from_trace
 from eval.score import find_log, read_config
 from eval.scoring.bootstrap import Comparison, Interval, RunStatistics, compare_runs
 from eval.scoring.comet import MODEL as XCOMET_XL
 from eval.scoring.segments import Segment, read_segments
-from eval.scoring.signature import fields_of, group
+from eval.scoring.signature import fields_of, group, read_manifest
 from eval.scoring.wer import TRACE_NAME
 
 ANCHORS = Path(__file__).parent / "anchors.json"
@@ -115,7 +115,7 @@ def open_run(scored: ScoredRun, index: int) -> Run:
     return Run(
         scored,
         config,
-        _manifest(folder / "manifest.json"),
+        read_manifest(folder),
         segments,
         replays,
         budget([replay for replay in replays if replay.traced]),
@@ -131,17 +131,15 @@ def points(group: Group, metric: str) -> list[Point]:
         intervals = group.comparison.scores[run.name]
         if "cu_ms" not in intervals:
             continue
-        cu = intervals["cu_ms"]
-        seconds = Interval(cu.value / 1000, cu.low / 1000, cu.high / 1000)
+        cu_s = intervals["cu_ms"].scaled(0.001)
         ca_s = intervals["ca_ms"].value / 1000 if "ca_ms" in intervals else None
-        found.append(Point(run.name, run.colour, run.marker, intervals[metric], seconds, ca_s))
+        found.append(Point(run.name, run.colour, run.marker, intervals[metric], cu_s, ca_s))
     for row in group.anchors:
         if row["cu_s"] is None or row[metric] is None:
             continue
         name = f"{row['system']} {row['setting']}"
-        quality, cu_s = row[metric], row["cu_s"]
-        exact = Interval(quality, quality, quality), Interval(cu_s, cu_s, cu_s)
-        found.append(Point(name, COLOURS[-1], "D", *exact, row["ca_s"], published=True))
+        quality, cu_s = (Interval(value, value, value) for value in (row[metric], row["cu_s"]))
+        found.append(Point(name, COLOURS[-1], "D", quality, cu_s, row["ca_s"], published=True))
     return found
 
 
@@ -210,13 +208,3 @@ def _replays(
             own = [segment for segment in segments if segment.talk == talk.name]
             replays.append(from_log(talk, language, own))
     return replays
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: run again, or delete it to report without.") from error
-    return tree if isinstance(tree, dict) else {}

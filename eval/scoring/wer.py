@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -10,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.errors import UserError
 from eval.inputs.log import Talk
 from eval.inputs.references import References
+from eval.inputs.trace import committed, read_trace
 
 TRACE_NAME = "trace.jsonl"
 
@@ -21,32 +20,15 @@ def word_error_rate(trace: Path, talks: Sequence[Talk], references: References) 
     """Edits per reference word over ``talks`` (0.1 is 10 %); None without trace, transcript or any traced talk."""
     if references.source is None or not trace.is_file():
         return None
-    heard = read_committed(trace)
+    heard = read_trace(trace)
     if not all(talk.index in heard for talk in talks):
         return None
     edits = length = 0
     for talk in talks:
-        lines = references.of_talk(talk.name).source or ()
-        wanted = normalise(" ".join(lines))
-        edits += edit_distance(wanted, normalise(" ".join(heard[talk.index])))
+        wanted = normalise(" ".join(references.of_talk(talk.name).source or ()))
+        edits += edit_distance(wanted, normalise(" ".join(map(committed, heard[talk.index]))))
         length += len(wanted)
     return edits / length if length else None
-
-
-def read_committed(trace: Path) -> dict[int, list[str]]:
-    """Committed source words per stream; a stream that committed nothing has an empty list."""
-    heard: dict[int, list[str]] = {}
-    with trace.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                step = json.loads(line)
-                words = heard.setdefault(int(step.get("stream", 0)), [])
-                words.extend(str(word["text"]) for sentence in step.get("committed") or () for word in sentence)
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise UserError(f"{trace}, line {number}: not a step of a trace. Run again with tracing.") from error
-    return heard
 
 
 def normalise(text: str) -> list[str]:
