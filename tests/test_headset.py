@@ -126,7 +126,8 @@ def test_a_shipped_set_is_valid_and_says_where_it_comes_from(path: Path) -> None
     shipped = load(path)
     assert path.stem.endswith(shipped.direction)
     assert check_fits(shipped, shipped.n_layers, shipped.n_heads, shipped.layout, path.name) == []
-    assert shipped.provenance
+    assert shipped.provenance["corpus"]
+    assert shipped.layout or shipped.provenance["layout"]
     for best_first in shipped.scores.values():
         scores = [scored.score for scored in best_first]
         assert scores == sorted(scores, reverse=True)
