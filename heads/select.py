@@ -140,8 +140,10 @@ class MeanRows:
 
     def not_heard_auc(self, chosen: Sequence[int], weights: Sequence[float]) -> float:
         """As `heads.score.unheard_auc`, for the mean row."""
-        each = zip(self._each(chosen, weights), self.pairs, strict=True)
-        return float(unheard_auc(*np.sum([count_distances(words, pair) for (_, words), pair in each], axis=0)))
+        counts = np.zeros((2, N_DISTANCES), dtype=np.int64)
+        for (_, words), pair in zip(self._each(chosen, weights), self.pairs, strict=True):
+            counts += count_distances(words, pair)
+        return float(unheard_auc(*counts))
 
     def _each(self, chosen: Sequence[int], weights: Sequence[float]) -> list[tuple[float, npt.NDArray[np.int64]]]:
         scale = np.asarray(weights, dtype=np.float32)

@@ -15,10 +15,10 @@ from xml.etree import ElementTree
 import av
 import pytest
 from browser import Page, chromium, find_chromium
+from eval_runs import german_talks, write_run
 from short_talk import write_beginning
 from test_eval_command import alignatt
 from test_eval_foreign import write_simuleval
-from test_eval_score import german_talks, write_references, write_run
 
 from agent.cli.main import simulstream
 from agent.errors import UserError
@@ -154,8 +154,7 @@ def test_page_is_the_same_again(runs: list[Path], tmp_path: Path) -> None:
     assert pages[0].read_bytes() == pages[1].read_bytes()
 
 
-def test_names_and_texts_cannot_break_out(tmp_path: Path) -> None:
-    references = write_references(tmp_path / "refs")
+def test_names_and_texts_cannot_break_out(tmp_path: Path, references: Path) -> None:
     evil = "</script><script>alert(1)</script><!--$x$"
     talks = german_talks() | {"one": [(1.5, 0.1, ["Das", evil]), (6.5, 0.1, ["Ende."])]}
     run = write_run(tmp_path / "run$a_b$&<b>", talks)
@@ -169,8 +168,7 @@ def test_names_and_texts_cannot_break_out(tmp_path: Path) -> None:
     assert html.count("</script>") == 2
 
 
-def test_runs_without_traces_are_replayed_from_their_logs(tmp_path: Path) -> None:
-    references = write_references(tmp_path / "refs")
+def test_runs_without_traces_are_replayed_from_their_logs(tmp_path: Path, references: Path) -> None:
     log = write_simuleval(tmp_path / "foreign" / "instances.log")
     scores = tmp_path / "scores"
     alignatt("score", log, "--output", scores, "--references", references, "--lang", "de", "--quiet")
