@@ -33,6 +33,8 @@ MIN_LETTERS = 0.5
 """Share of letters among the characters that are not white space."""
 MIN_SENTENCE_LETTERS = 12
 """A shorter sentence inside a line ("Thank you.") says nothing about where the line is from."""
+OVERLAP = "in the evaluation data"
+"""Reason for leaving out a pair that shares a sentence with what is evaluated on."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class Corpus:
     pairs: tuple[SentencePair, ...]
     left_out: Counter[str]
     files: tuple[Path, Path]
+
+    @property
+    def n_lines(self) -> int:
+        """Lines of either file."""
+        return len(self.pairs) + self.left_out.total()
 
     @property
     def hashes(self) -> tuple[str, str]:
@@ -103,15 +110,8 @@ def command_segmenter(command: str, texts: Sequence[str]) -> Callable[[str], Seq
 
     It is run once over all ``texts``. UserError when it fails or changes anything but spaces.
     """
-    done = subprocess.run(
-        command,
-        shell=True,
-        input="\n".join(texts) + "\n",
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
+    text = "\n".join(texts) + "\n"
+    done = subprocess.run(command, shell=True, input=text, capture_output=True, encoding="utf-8", check=False)
     lines = done.stdout.splitlines()
     if done.returncode or len(lines) != len(texts):
         said = done.stderr.strip().splitlines()[-1:] or [f"{len(lines)} lines for {len(texts)}"]
@@ -162,16 +162,7 @@ def read_corpus(source: Path, target: Path, target_lang: str, held_out: Iterable
             "of the other."
         )
     pairs = [SentencePair(n, s, t) for n, (s, t) in enumerate(zip(sources, targets, strict=True), 1)]
-    kept, left_out = _filter(pairs, target_lang, set().union(*map(sentences, held_out)))
-    if not kept:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common()) or "the files are empty"
-        raise UserError(f"{source} and {target} hold no usable sentence pair ({reasons}).")
-    return Corpus(tuple(kept), left_out, (source, target))
-
-
-def _filter(
-    pairs: Sequence[SentencePair], target_lang: str, held_out: set[str]
-) -> tuple[list[SentencePair], Counter[str]]:
+    evaluated = set().union(*map(sentences, held_out))
     ratios = [len(pair.target) / len(pair.source) for pair in pairs if pair.source and pair.target]
     usual = statistics.median(ratios) if ratios else 1.0
     kept: list[SentencePair] = []
@@ -180,7 +171,7 @@ def _filter(
     for pair in pairs:
         reason = _unusable(pair, target_lang, usual)
         key = normalised(pair.source)
-        if not reason and held_out and not held_out.isdisjoint(sentences(pair.source) | sentences(pair.target)):
+        if not reason and evaluated and not evaluated.isdisjoint(sentences(pair.source) | sentences(pair.target)):
             reason = OVERLAP
         elif not reason and key in seen:
             reason = "repeated"
@@ -189,10 +180,10 @@ def _filter(
             left_out[reason] += 1
         else:
             kept.append(pair)
-    return kept, left_out
-
-
-OVERLAP = "in the evaluation data"
+    if not kept:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common()) or "the files are empty"
+        raise UserError(f"{source} and {target} hold no usable sentence pair ({reasons}).")
+    return Corpus(tuple(kept), left_out, (source, target))
 
 
 def _unusable(pair: SentencePair, target_lang: str, usual_ratio: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from agent.mt.drafter import Head, RowConvention
 from agent.mt.head_sets import ScoredHead
-from heads.score import CONVENTIONS, PairRows, RowStore, count_distances, unheard_auc
+from heads.score import CONVENTIONS, N_DISTANCES, PairRows, RowStore, count_distances, unheard_auc
 
 Kind = Literal["any", "top", "greedy"]
 """Which candidates may win."""
@@ -93,13 +93,10 @@ def score_heads(
 
 
 def _unheard(store: RowStore, keys: Sequence[str], n_heads: int) -> dict[RowConvention, Floats]:
-    counts = {c: [np.zeros((n_heads, 128), dtype=np.int64) for _ in range(2)] for c in CONVENTIONS}
+    counts = {convention: np.zeros((2, n_heads, N_DISTANCES), dtype=np.int64) for convention in CONVENTIONS}
     for pair in store.read(keys, with_rows=False):
         for which, convention in enumerate(CONVENTIONS):
-            for total, added in zip(
-                counts[convention], count_distances(pair.word_of_token[pair.peaks[which]], pair), strict=True
-            ):
-                total += added
+            counts[convention] += count_distances(pair.word_of_token[pair.peaks[which]], pair)
     return {convention: unheard_auc(*counts[convention]) for convention in CONVENTIONS}
 
 
@@ -134,17 +131,8 @@ class MeanRows:
         which = CONVENTIONS.index(convention)
         for pair in store.read(keys):
             rows.append(pair.rows[which][np.asarray(heads)].astype(np.float32))
-            pairs.append(
-                PairRows(
-                    pair.peaks[:, :0],
-                    pair.inside[:, :0],
-                    pair.rows[:, :0],
-                    pair.word_of_token,
-                    pair.aligned[pair.first],
-                    pair.first[pair.first],
-                    pair.n_heard,
-                )
-            )
+            bare = {name: getattr(pair, name)[:, :0] for name in ("peaks", "inside", "rows")}
+            pairs.append(replace(pair, aligned=pair.aligned[pair.first], first=pair.first[pair.first], **bare))
         return cls(tuple(rows), tuple(pairs))
 
     def score(self, chosen: Sequence[int], weights: Sequence[float]) -> Floats:
@@ -153,11 +141,10 @@ class MeanRows:
 
     def not_heard_auc(self, chosen: Sequence[int], weights: Sequence[float]) -> float:
         """As `heads.score.unheard_auc`, for the mean row."""
-        counts = [
-            count_distances(words, pair)
-            for (_, words), pair in zip(self._each(chosen, weights), self.pairs, strict=True)
-        ]
-        return float(unheard_auc(np.sum([c[0] for c in counts], axis=0), np.sum([c[1] for c in counts], axis=0)))
+        counts = np.zeros((2, N_DISTANCES), dtype=np.int64)
+        for (_, words), pair in zip(self._each(chosen, weights), self.pairs, strict=True):
+            counts += count_distances(words, pair)
+        return float(unheard_auc(*counts))
 
     def _each(self, chosen: Sequence[int], weights: Sequence[float]) -> list[tuple[float, npt.NDArray[np.int64]]]:
         scale = np.asarray(weights, dtype=np.float32)

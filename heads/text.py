@@ -63,7 +63,7 @@ def prepare(args: argparse.Namespace, source_lang: str, target_lang: str, consol
             "corpus": {
                 "files": [path.name for path in read.files],
                 "sha256": list(read.hashes),
-                "lines": len(read.pairs) + read.left_out.total(),
+                "lines": read.n_lines,
                 "left_out": dict(left_out),
                 "median_share_of_target_aligned": round(usual, 4),
                 "context": bool(args.context),
@@ -75,9 +75,8 @@ def prepare(args: argparse.Namespace, source_lang: str, target_lang: str, consol
 
 def _links(args: argparse.Namespace, read: corpus.Corpus) -> tuple[list[align.Links], dict[str, Any]]:
     if args.alignments:
-        n_lines = len(read.pairs) + read.left_out.total()
         digest = corpus.digest(args.alignments.read_bytes()) if args.alignments.is_file() else ""
-        found = align.given(args.alignments, read.pairs, n_lines)
+        found = align.given(args.alignments, read.pairs, read.n_lines)
         return found, {"aligner": {"name": f"given, {args.alignments.name}", "sha256": digest}}
     segment = None
     if args.segmenter:
@@ -93,12 +92,11 @@ def _by_eflomal(
     """eflomal's links; with ``--work`` those of the interrupted run, since no two runs of eflomal are the same."""
     if not args.work:
         return align.eflomal(read.pairs, segment, args.symmetrise)
-    n_lines = len(read.pairs) + read.left_out.total()
     asked = repr((read.hashes, [pair.number for pair in read.pairs], args.symmetrise, args.segmenter))
     kept: Path = args.work / f"eflomal-{corpus.digest(asked.encode())}.json"
     if not kept.is_file():
-        align.keep_links(kept, read.pairs, align.eflomal(read.pairs, segment, args.symmetrise), n_lines)
-    return align.given(kept, read.pairs, n_lines)
+        align.keep_links(kept, read.pairs, align.eflomal(read.pairs, segment, args.symmetrise), read.n_lines)
+    return align.given(kept, read.pairs, read.n_lines)
 
 
 def _report(console: Console, read: corpus.Corpus, left_out: Counter[str], how: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from agent.mt import head_sets
 from agent.mt.attention import AttentionCall
 from agent.mt.config import MtConfig, VllmConfig
 from agent.mt.drafter import Head
+from agent.run import missing
 from vllm_rows import vllm_internals
 
 
@@ -99,6 +100,7 @@ def test_what_vllm_reserves_of_a_gpu_has_to_be_free(
 
 
 def test_vllm_has_to_be_a_verified_version_where_it_is_used(examined: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(missing, "has_vllm", lambda: True)
     monkeypatch.setattr(vllm_internals, "vllm_version", lambda: "0.1.0")
     assert examined()[1]["vLLM"][0] == "note"
     code, findings = examined(**{"mt.backend": "vllm"})

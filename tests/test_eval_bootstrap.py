@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from eval_runs import chinese_talks, german_talks, write_references, write_run
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from test_eval_command import alignatt
-from test_eval_score import chinese_talks, german_talks, write_references, write_run
 
 from agent.errors import UserError
 from agent.run.folder import SCORES, SEGMENTS, read
@@ -41,8 +41,7 @@ WORSE = [line.replace("now", "then").replace("the ", "a ", 1) for line in REFERE
 
 
 @pytest.mark.parametrize("language", ["de", "zh"])
-def test_sums_are_the_scorers_figures(tmp_path: Path, language: str) -> None:
-    references = write_references(tmp_path / "refs")
+def test_sums_are_the_scorers_figures(tmp_path: Path, references: Path, language: str) -> None:
     run = write_run(tmp_path / "run", german_talks() if language == "de" else chinese_talks(), language)
     scores, _ = score(run, Options(references=references))
     segments = read_segments(run, scores.signature)

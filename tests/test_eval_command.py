@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_eval_score import german_talks, offline_run, write_references, write_run
+from eval_runs import german_talks, offline_run, write_run
 
 from agent.cli.evaluation import add_parsers
 from agent.errors import UserError
@@ -24,8 +24,9 @@ def alignatt(*words: str | Path) -> int:
     return code
 
 
-def test_score_prints_a_plain_table_with_its_signature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    references = write_references(tmp_path / "refs")
+def test_score_prints_a_plain_table_with_its_signature(
+    tmp_path: Path, references: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = write_run(tmp_path / "ende-low", german_talks())
     offline_run(tmp_path, "ende-offline")
     assert alignatt("score", run, "--references", references, "--talks", "one,two") == 0
@@ -40,8 +41,7 @@ def test_score_prints_a_plain_table_with_its_signature(tmp_path: Path, capsys: p
     assert capsys.readouterr().out == ""
 
 
-def test_compare_sorts_by_latency(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    references = write_references(tmp_path / "refs")
+def test_compare_sorts_by_latency(tmp_path: Path, references: Path, capsys: pytest.CaptureFixture[str]) -> None:
     slow = write_run(tmp_path / "a-slow", {n: [(t + 1, c, w) for t, c, w in s] for n, s in german_talks().items()})
     fast = write_run(tmp_path / "b-fast", german_talks())
     offline_run(tmp_path, "ende-offline")

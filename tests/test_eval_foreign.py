@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+from eval_runs import CHINESE, GERMAN, chinese_talks, german_talks, write_run
 from test_eval_command import alignatt
-from test_eval_score import CHINESE, GERMAN, chinese_talks, german_talks, write_references, write_run
 
 from agent.errors import UserError
 from eval.inputs import quotes
@@ -29,11 +29,6 @@ KEYS = {
     "LongLAAL (CA)": "ca_long_laal_ms",
 }
 """Rows of OmniSTEval's scores.tsv and what we call them."""
-
-
-@pytest.fixture
-def references(tmp_path: Path) -> Path:
-    return write_references(tmp_path / "refs")
 
 
 def write_simuleval(path: Path, language: str = "de", **changes: Any) -> Path:
@@ -209,16 +204,6 @@ def test_flicker(tmp_path: Path, references: Path) -> None:
     log.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     with pytest.raises(UserError, match=r"talk 'one' at 3 s: the deleted tokens \(Hund…\) are not the last"):
         score(run, Options(references=references))
-
-
-def test_tokens_of_the_wrong_kind(tmp_path: Path, references: Path) -> None:
-    words = {"one": [(1.0, 0.1, ["The", "small", "house"] * 8)], "two": [(1.0, 0.1, ["The"])]}
-    run = write_run(tmp_path / "words", words, "zh")
-    with pytest.raises(UserError, match="holds words, but this language is scored by characters"):
-        score(run, Options(references=references))
-    characters = {"one": [(1.0, 0.1, list("DasHausistklein") * 2)], "two": [(1.0, 0.1, ["D"])]}
-    with pytest.raises(UserError, match="holds single characters, but this language is scored by words"):
-        score(write_run(tmp_path / "characters", characters), Options(references=references))
 
 
 def test_legacy_figure_cuts_late_words(tmp_path: Path, references: Path, capsys: pytest.CaptureFixture[str]) -> None:

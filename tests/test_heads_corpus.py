@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent.errors import UserError
-from heads.align import Pieces, pieces
 from heads.corpus import (
     OVERLAP,
-    SentencePair,
     command_segmenter,
     normalised,
     piece_spans,
@@ -44,8 +42,6 @@ def test_a_segmenter_joins_characters_into_words() -> None:
     text = "老师修理GPT机器。"
     spans = piece_spans(text, lambda t: ["老师", "修理", "GPT", "机器", "。"])
     assert texts(text, spans) == ["老师", "修理", "GPT", "机器"]
-    pair = SentencePair(1, "the teacher", text)
-    assert pieces(pair) == Pieces(((0, 3), (4, 11)), ((0, 1), (1, 2), (2, 3), (3, 4), (4, 7), (7, 8), (8, 9)))
 
 
 def test_a_segmenter_is_a_program() -> None:

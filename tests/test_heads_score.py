@@ -17,13 +17,11 @@ from tiny import gemma4_config, metaspace_tokenizer, random_model
 from agent.errors import UserError
 from agent.mt.attention import IMPLEMENTATION, eager_rows
 from agent.mt.config import PromptConfig
-from agent.mt.drafter import Head
 from agent.mt.head_sets import load, save
 from agent.mt.prompt import PromptLayout
 from heads.calibrate import Subject, calibrate, signature
 from heads.capture import ROW_SCALE
 from heads.score import (
-    CONVENTIONS,
     AlignedPair,
     PairRows,
     RowStore,
@@ -66,17 +64,6 @@ def test_planted_heads_are_recovered_exactly(planted: Subject) -> None:
         assert ranked[2].score < 0.7
     assert set(done.head_set.select().heads) <= set(OWN if done.head_set.convention == "own" else PREDICTING)
     assert done.head_set.provenance["mean_row"]["ts_held_out"] == pytest.approx(1.0)
-
-
-def test_planted_rows_are_those_of_eager_attention(planted: Subject) -> None:
-    pair = planted_pairs(1)[0]
-    forced = force(planted.tokenizer, planted.layout, pair)
-    assert forced is not None
-    (rows,) = run_batch(planted.model, [forced], OWN)
-    eager = planted_model(planted.tokenizer, "eager")
-    expected = eager_rows(eager, forced.ids, OWN, forced.wanted.source_span)[:, list(forced.wanted.positions)].numpy()
-    n = len(forced.first)
-    np.testing.assert_allclose(rows.rows[1].astype(float) / ROW_SCALE, expected[:, n:], rtol=2e-3, atol=1e-6)
 
 
 TEXT = "Der alte Lehrer repariert die Maschine im Garten."
@@ -262,16 +249,6 @@ def test_intervals_hold_the_mean_and_narrow_with_more_pairs() -> None:
         assert (high > values[:n].mean(axis=0)).all()
         widths.append(float((high - low).mean()))
     assert all(b < 0.7 * a for a, b in pairwise(widths))
-
-
-def test_conventions_split_positions_in_order(planted: Subject) -> None:
-    forced = force(planted.tokenizer, planted.layout, planted_pairs(1)[0])
-    assert forced is not None
-    n = len(forced.first)
-    assert forced.wanted.positions[:n] == tuple(p - 1 for p in forced.wanted.positions[n:])
-    assert CONVENTIONS == ("predicting", "own")
-    (rows,) = run_batch(planted.model, [forced], [Head(2, 0)])
-    assert rows.rows.shape[:3] == (2, 1, n)
 
 
 def test_what_is_not_needed_is_not_read(tmp_path: Path) -> None:

@@ -10,18 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import soundfile
 import yaml
+from short_talk import write_beginning
 
 from agent.cli.main import alignatt
 from agent.errors import UserError
-from agent.run.talks import decode
 from eval.sweep import run, summary, work
 from eval.sweep.run import Resources
 from eval.sweep.spec import Sweep, read_spec
 
-TALKS = Path(__file__).parents[1] / "demo" / "talks"
-N_SEGMENTS = 2
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -41,20 +38,10 @@ run.run(read_spec(Path(sys.argv[1]), Path(sys.argv[2])), run.Resources())
 
 def write_spec(folder: Path, **changes: object) -> Path:
     """A specification over the first sentences of a demo talk: five cells at one chunk length."""
-    references = folder / "references"
-    references.mkdir(exist_ok=True)
-    every = yaml.safe_load((TALKS / "audio-segments.yaml").read_text(encoding="utf-8"))
-    segments = every[:N_SEGMENTS]
-    (references / "audio-segments.yaml").write_text(yaml.safe_dump(segments), encoding="utf-8")
-    for lang in ("en", "de", "it"):
-        lines = (TALKS / f"ref.{lang}.txt").read_text(encoding="utf-8").splitlines()[:N_SEGMENTS]
-        (references / f"ref.{lang}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    talk = TALKS / Path(segments[0]["wav"]).with_suffix(".flac").name
-    end_s = segments[-1]["offset"] + segments[-1]["duration"] + 0.6
-    soundfile.write(folder / talk.name, decode(talk)[: int(end_s * 16_000)], 16_000, subtype="PCM_16")
+    talk = write_beginning(folder / "references", 2)
     spec = {
         "directions": ["en-de"],
-        "talks": {"dev": {"audio": [str(folder / talk.name)], "references": str(references)}},
+        "talks": {"dev": {"audio": [str(talk)], "references": str(talk.parent)}},
         "set": {"mt.max_draft_tokens": 10},
         "grid": {"speech_chunk_size": [1.0]},
         "policies": {

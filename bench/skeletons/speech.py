@@ -97,22 +97,6 @@ SIZES = {
     "tiny": Size(2, 2, 64, 64, 8, 2, 4, 2, 32, 64, 128),
     "mid": Size(8, 8, 512, 2048, 128, 12, 8, 4, 64, 512, 1536),
 }
-_AUDIO_TURN = "<|audio_start|><|audio_pad|><|audio_end|>"
-_ASR_TEMPLATE = (
-    "{%- set parts = namespace(system='', audio='') -%}{%- for m in messages -%}"
-    "{%- if m.content is not string -%}{%- for c in m.content -%}"
-    "{%- if m.role == 'system' -%}{%- set parts.system = parts.system + c.text -%}{%- endif -%}"
-    "{%- if c.type == 'audio' -%}{%- set parts.audio = parts.audio + '" + _AUDIO_TURN + "' -%}{%- endif -%}"
-    "{%- endfor -%}{%- endif -%}{%- endfor -%}"
-    "<|im_start|>system\n{{ parts.system }}<|im_end|>\n<|im_start|>user\n{{ parts.audio }}<|im_end|>\n"
-    "{%- for m in messages if m.role == 'assistant' -%}{{ '\n<|im_start|>assistant\n' }}"
-    "{%- for c in m.content -%}{{ c.text }}{%- endfor -%}<|im_end|>\n{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{ '\n<|im_start|>assistant\n' }}{%- endif -%}"
-)
-_ALIGNER_TEMPLATE = (
-    "{%- for m in messages -%}{%- for c in m.content if c.type == 'audio' -%}" + _AUDIO_TURN + "{%- endfor -%}"
-    "{%- for c in m.content if c.type == 'text' -%}{{ c.text }}<timestamp><timestamp>{%- endfor -%}{%- endfor -%}"
-)
 _RENAMED = {
     "model.multi_modal_projector.linear_1.": "thinker.audio_tower.proj1.",
     "model.multi_modal_projector.linear_2.": "thinker.audio_tower.proj2.",
@@ -137,11 +121,14 @@ def write_native(folder: Path, kind: str, size: Size) -> tuple[Any, Any]:
     tokenizer = _tokenizer()
     model = _model(kind, size, tokenizer, seed=1 if kind == "asr" else 2)
     model.save_pretrained(folder)
-    template = _ASR_TEMPLATE if kind == "asr" else _ALIGNER_TEMPLATE
-    Qwen3ASRProcessor(Qwen3ASRFeatureExtractor(), tokenizer, chat_template=template).save_pretrained(folder)
+    Qwen3ASRProcessor(Qwen3ASRFeatureExtractor(), tokenizer, chat_template=_template(kind)).save_pretrained(folder)
     if kind == "aligner":
         _update(folder / "config.json", timestamp_segment_time=80)
     return model, tokenizer
+
+
+def _template(kind: str) -> str:
+    return Path(__file__).with_name(f"{kind}.jinja").read_text(encoding="utf-8")
 
 
 def _tokenizer() -> Any:
@@ -229,7 +216,7 @@ def _write_original(folder: Path, kind: str, size: Size, model: Any, tokenizer: 
     tokenizer.save_pretrained(folder)
     WhisperFeatureExtractor(feature_size=128, return_attention_mask=True).save_pretrained(folder)
     _update(folder / "preprocessor_config.json", processor_class="Qwen3ASRProcessor")
-    (folder / "chat_template.json").write_text(json.dumps({"chat_template": _ASR_TEMPLATE}))
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": _template("asr")}))
     config = model.config
     generation = {"eos_token_id": config.eos_token_id, "pad_token_id": config.pad_token_id, "do_sample": False}
     (folder / "generation_config.json").write_text(json.dumps(generation))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import soundfile
 from markupsafe import Markup
 from tqdm import tqdm
 
 import agent
 from agent.errors import UserError
 from agent.run.folder import write_atomically
+from agent.run.talks import SAMPLE_RATE, decode
 from eval.compare import p_text
 from eval.report import data, plots
-from eval.report.audio import mp3
 from eval.report.data import Group, Run
 from eval.report.plots import Plot
 from eval.score import REGIME_LIMIT_MS
@@ -115,6 +117,13 @@ def embed_audio(runs: Sequence[Run], options: Options) -> tuple[dict[str, str], 
     present = {name: path for name, (path, _) in wanted.items() if path}
     progress = tqdm(present.items(), "audio", unit="talk", leave=False, disable=None)
     return {name: base64.b64encode(mp3(path)).decode() for name, path in progress}, remarks
+
+
+def mp3(path: Path) -> bytes:
+    """The file as mono MP3 of 32 kbit/s, which every browser plays; UserError when it cannot be decoded."""
+    sound = io.BytesIO()
+    soundfile.write(sound, decode(path), SAMPLE_RATE, format="MP3", bitrate_mode="CONSTANT", compression_level=0.84)
+    return sound.getvalue()
 
 
 def run_tree(run: Run, sounds: Mapping[str, str]) -> dict[str, Any]:

@@ -88,15 +88,20 @@ def from_trace(name: str, lines: Sequence[Mapping[str, Any]], n_context: int) ->
     """The replay of one traced stream. ``n_context``: finished sentences that stay in the prompt."""
     language = str(lines[0].get("language", "")) if lines else ""
     replay = Replay(name, language, max((float(line["now_s"]) for line in lines), default=0.0), True)
-    ids = _Ids(replay)
+    known: dict[tuple[str, float, float], int] = {}
+
+    def ids(words: Sequence[Mapping[str, Any]]) -> list[int]:
+        keys = [(str(word["text"]), float(word["start_s"]), float(word["end_s"])) for word in words]
+        return [known.setdefault(key, len(known)) for key in keys]
+
     for index, line in enumerate(lines):
         records = list(line.get("steps") or [])
         for segment in line["committed"]:
             if not segment:
                 continue
             replay.units += _units(replay, records.pop(0), index, language, [])
-            replay.sentences.append([ids(word) for word in segment])
-        live = [ids(word) for word in line["live"]]
+            replay.sentences.append(ids(segment))
+        live = ids(line["live"])
         record = records.pop(0) if records else {}
         visible = [word for sentence in replay.sentences[-n_context:] for word in sentence] if n_context else []
         visible = [*visible, *live]
@@ -117,6 +122,7 @@ def from_trace(name: str, lines: Sequence[Mapping[str, Any]], n_context: int) ->
                 [float(line.get("asr_s", 0.0)), float(line.get("mt_s", 0.0))],
             )
         )
+    replay.words = list(known)
     return replay
 
 
@@ -140,21 +146,6 @@ def from_log(talk: Talk, language: str, segments: Sequence[Segment]) -> Replay:
         reason = f"said: {new}" if new else "nothing said"
         replay.steps.append(Step(now_s, sentence, [], 0, "", [], reason, 0, [float(step["computation_time"])]))
     return replay
-
-
-class _Ids:
-    """Numbers distinct words of a replay."""
-
-    def __init__(self, replay: Replay) -> None:
-        self._replay = replay
-        self._known: dict[tuple[str, float, float], int] = {}
-
-    def __call__(self, word: Mapping[str, Any]) -> int:
-        key = (str(word["text"]), float(word["start_s"]), float(word["end_s"]))
-        if key not in self._known:
-            self._known[key] = len(self._replay.words)
-            self._replay.words.append(key)
-        return self._known[key]
 
 
 def _units(

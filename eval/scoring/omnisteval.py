@@ -7,10 +7,13 @@ import dataclasses
 import logging
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from logging.handlers import BufferingHandler
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any
 
 import omnisteval.alignment
 import yaml
@@ -103,7 +106,7 @@ def run(inputs: Inputs, *, latency: bool = True) -> tuple[dict[str, float], list
                 f"OmniSTEval could not score this log: {' '.join(str(error).split()) or error!r}"
             ) from error
     keys = ["bleu", "chrf", *(LATENCIES if latency else [])]
-    return take(scores, keys, messages), instances
+    return take(scores, keys, [message.getMessage() for message in messages]), instances
 
 
 def take(scores: Mapping[str, float], keys: Iterable[str], messages: Sequence[str] = ()) -> dict[str, float]:
@@ -128,43 +131,25 @@ def take(scores: Mapping[str, float], keys: Iterable[str], messages: Sequence[st
 
 
 @contextlib.contextmanager
-def _messages() -> Iterator[list[str]]:
+def _messages() -> Iterator[list[logging.LogRecord]]:
     """Collect what OmniSTEval logs at level warning or above instead of printing it."""
-    collected: list[str] = []
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            collected.append(record.getMessage())
-
     logger = logging.getLogger("omnisteval")
-    handler, propagate = Collector(logging.WARNING), logger.propagate
+    handler, propagate = BufferingHandler(sys.maxsize), logger.propagate
+    handler.setLevel(logging.WARNING)
     logger.addHandler(handler)
     logger.propagate = False
     try:
-        yield collected
+        yield handler.buffer
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagate
-
-
-class _SerialPool:
-    """The two methods of multiprocessing.Pool that OmniSTEval uses, without processes."""
-
-    def __enter__(self) -> _SerialPool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-        return [function(item) for item in items]
 
 
 @contextlib.contextmanager
 def _bounded_alignment() -> Iterator[None]:
     """OmniSTEval aligns with `eval.scoring.alignment`, in this process: its own table is O(n·m) objects per talk."""
     original = omnisteval.alignment.Pool, omnisteval.alignment.align_sequences
-    omnisteval.alignment.Pool, omnisteval.alignment.align_sequences = _SerialPool, align_sequences
+    omnisteval.alignment.Pool, omnisteval.alignment.align_sequences = partial(ThreadPool, 1), align_sequences
     try:
         yield
     finally:

@@ -21,7 +21,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,13 +159,8 @@ def record_jobs(cell: Job) -> list[Job]:
     return found
 
 
-def dump(job: Job) -> dict[str, Any]:
-    """Plain data of a job."""
-    return asdict(job)
-
-
 def parse(tree: Mapping[str, Any]) -> Job:
-    """The job of `dump`'s data."""
+    """A job from its plain data."""
     return Job(**{**tree, "talks": TalkSet(**tree["talks"])})
 
 
