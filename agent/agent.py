@@ -43,10 +43,8 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
         self._source_lang = self._settings.source_lang
         self._target_lang = self._settings.target_lang
         self._recogniser = build_recogniser(self._settings)
-        if self._settings.session.overlap == "aligner":
-            listen(self._recogniser, self._expect)
-        self._session: Session | None = None
-        self._overlap: BesideAligner | None = None
+        listen(self._recogniser, lambda expected: self._live_session().begin(expected))
+        self._session: BesideAligner | None = None
         self._number = next(self._numbers)
         self._stream = 0
         self._listeners: list[trace.Listener] = []
@@ -106,7 +104,7 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
                 hypothesis = self._recognised(recognise)
             asr_s = timer.total_s
             session = self._live_session()
-            records = (self._overlap or session).step(hypothesis)
+            records = session.step(hypothesis)
             tokens = surface_tokens("".join(record.accepted for record in records), self._target_lang)
             tokens = [token for token in tokens if token]
             output = IncrementalOutput(tokens, self.tokens_to_string(tokens), [], "")
@@ -118,15 +116,9 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
         try:
             return recognise()
         except Exception:
-            if self._overlap is not None:
-                self._overlap.drop()
+            if self._session is not None:
+                self._session.drop()
             raise
-
-    def _expect(self, hypothesis: Hypothesis) -> None:
-        """The recogniser knows the words of a chunk, and is about to time them."""
-        self._live_session()
-        if self._overlap is not None:
-            self._overlap.begin(hypothesis)
 
     def _tell(self, line: dict[str, Any]) -> None:
         if self._trace is not None:
@@ -136,14 +128,13 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
 
     def _end_session(self) -> None:
         if self._session is not None:
-            (self._overlap or self._session).close()
-            self._session = self._overlap = None
+            self._session.close()
+            self._session = None
             self._stream += 1
 
-    def _live_session(self) -> Session:
+    def _live_session(self) -> BesideAligner:
         if self._session is None:
             translator = self.models.translator(self._settings, self._source_lang, self._target_lang)
-            self._session = Session(translator, self._settings.session, f"{self._number}.{self._stream}")
-            if self._settings.session.overlap == "aligner":
-                self._overlap = BesideAligner(self._session)
+            session = Session(translator, self._settings.session, f"{self._number}.{self._stream}")
+            self._session = BesideAligner(session)
         return self._session

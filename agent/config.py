@@ -41,6 +41,7 @@ RENAMED = {
     "mt.early_stop": "",
     "mt.reuse_drafts": "",
     "mt.release_held": "",
+    "session.overlap": "",
 }
 """Keys of before version 0.2 and what they are called now; empty: gone."""
 _CHOOSERS = {"asr": ("recogniser", "sphinx", RECOGNISERS), "policy": ("name", "alignatt", POLICIES)}
@@ -83,8 +84,6 @@ class SessionConfig:
     """No draft before so much audio has been heard."""
     context_sentences: int = key(1, low=0)
     """Finished sentences kept, with their translations, before the live one in the prompt."""
-    overlap: Literal["none", "aligner"] = "none"
-    """``aligner``: drafting begins beside the word times of the chunk; the same text."""
 
 
 @dataclass(frozen=True)

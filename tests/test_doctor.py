@@ -69,7 +69,6 @@ def test_rows_that_are_not_the_models_own_fail(examined: Any, monkeypatch: pytes
         ({"mt.model": "./nothing"}, "model", "no weights of ./nothing: --set mt.model=FOLDER"),
         ({"mt.head_set": "nothing"}, "heads", "No head set"),
         ({"asr.model": "./nothing"}, "recogniser", "no weights of ./nothing"),
-        ({"session.overlap": "aligner"}, "recogniser", "sphinx has no aligner"),
         ({"mt.prompt.system": "Speak."}, "heads", "ok"),
     ],
 )

@@ -4,7 +4,6 @@ beside the aligner: the same text in every chunk."""
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,7 @@ from agent.asr.contract import SAMPLE_RATE_HZ
 from agent.asr.record import RecordingRecogniser
 from agent.asr.silero_vad import VoiceDetector
 from agent.asr.streaming import StreamingRecogniser
-from agent.config import AgentConfig, SessionConfig, load, preset_path
-from agent.errors import UserError
+from agent.config import AgentConfig, load, preset_path
 from agent.models import ModelCache
 from agent.mt.hf import HFDrafter
 from agent.session import Session
@@ -35,8 +33,8 @@ def text(outputs: list[Any]) -> list[str]:
 DEMO_MODELS = ModelCache()
 
 
-def demo_config(overlap: str, *changes: tuple[str, Any]) -> AgentConfig:
-    given = {"session.overlap": overlap, "mt.device": "cpu", "speech_chunk_size": 0.85, **dict(changes)}
+def demo_config(*changes: tuple[str, Any]) -> AgentConfig:
+    given = {"mt.device": "cpu", "speech_chunk_size": 0.85, **dict(changes)}
     return load(preset_path("ende-low"), given)
 
 
@@ -74,8 +72,10 @@ def demo_run(
 def test_drafting_beside_the_aligner_says_the_same_in_every_chunk(
     monkeypatch: pytest.MonkeyPatch, changes: list[tuple[str, Any]]
 ) -> None:
-    in_turn, _, _ = demo_run(monkeypatch, demo_config("none", *changes), 20.0)
-    beside, lines, _ = demo_run(monkeypatch, demo_config("aligner", *changes), 20.0)
+    with monkeypatch.context() as deaf:
+        deaf.setattr(agent.agent, "listen", lambda *_: None)
+        in_turn, _, _ = demo_run(deaf, demo_config(*changes), 20.0)
+    beside, lines, _ = demo_run(monkeypatch, demo_config(*changes), 20.0)
     assert beside == in_turn
     assert sum(map(len, beside)) > 20
     for line in lines:
@@ -106,7 +106,7 @@ def test_a_draft_runs_while_the_aligner_does_and_is_not_made_again(monkeypatch: 
     monkeypatch.setattr(HFDrafter, "draft", watched)
     monkeypatch.setattr(Session, "ahead", drafted)
     monkeypatch.setattr(Planted, "align", late)
-    _, lines, planted = demo_run(monkeypatch, demo_config("aligner", ("policy.confirmations", 0)), 20.0, ends=False)
+    _, lines, planted = demo_run(monkeypatch, demo_config(("policy.confirmations", 0)), 20.0, ends=False)
     assert len(announced) == len(planted.clips) >= 20
     assert made[False] > 10
     # A sentence's end and the tail after it are two drafts, of which one is made beside the aligner.
@@ -121,7 +121,7 @@ def test_a_draft_that_fails_beside_the_aligner_is_raised(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Session, "ahead", failing)
     with pytest.raises(TimeoutError, match="hangs"):
-        demo_run(monkeypatch, demo_config("aligner"), 5.0)
+        demo_run(monkeypatch, demo_config(), 5.0)
 
 
 def test_what_was_begun_for_a_chunk_that_failed_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +131,7 @@ def test_what_was_begun_for_a_chunk_that_failed_is_dropped(monkeypatch: pytest.M
     recogniser = StreamingRecogniser(planted, planted, VoiceDetector())
     monkeypatch.setattr(AlignAttAgent, "models", DEMO_MODELS)
     monkeypatch.setattr(agent.agent, "build_recogniser", lambda _: recogniser)
-    processor = AlignAttAgent(demo_config("aligner"))
+    processor = AlignAttAgent(demo_config())
     processor.process_chunk(audio[:SAMPLE_RATE_HZ])
     began = threading.Event()
 
@@ -153,15 +153,13 @@ def test_what_was_begun_for_a_chunk_that_failed_is_dropped(monkeypatch: pytest.M
     processor.clear()
 
 
-def test_words_known_at_once_leave_nothing_to_begin_with(
+def test_a_recorded_recogniser_is_listened_to_and_one_without_aligner_left_alone(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = settings(folder, session=SessionConfig(overlap="aligner"))
-    with pytest.raises(UserError, match="wants a recogniser that has an aligner"):
-        AlignAttAgent(config)
+    AlignAttAgent(settings(folder))
     audio, words = talk()
     planted = Planted(audio, words)
     inner = StreamingRecogniser(planted, planted, VoiceDetector())
     monkeypatch.setattr(agent.agent, "build_recogniser", lambda _: RecordingRecogniser(inner, tmp_path))
-    AlignAttAgent(replace(config, record_asr=str(tmp_path)))
+    AlignAttAgent(settings(folder, record_asr=str(tmp_path)))
     assert inner.on_words is not None

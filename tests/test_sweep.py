@@ -89,7 +89,6 @@ def test_cells_are_policies_times_grids(tmp_path: Path) -> None:
         ({"policies": {"alignat": {}}}, "alignat"),
         ({"grid": {"speech_chunk_size": 1.0}}, "grid.speech_chunk_size must be a list"),
         ({"directions": ["ende"]}, "a direction is <source>-<target>"),
-        ({"set": {"session.overlap": "aligner"}}, "leave out session.overlap"),
         ({"talks": {"dev": {"audio": ["x.flac"]}}}, "wants audio (files) and references"),
         ({"talks": {}}, "talks missing"),
     ],

@@ -1,4 +1,4 @@
-"""``alignatt score DIR``, ``compare DIR…``, ``report DIR…``, ``sweep SPEC``, ``overlap DIR`` and ``devset FOLDER``."""
+"""``alignatt score DIR``, ``compare DIR…``, ``report DIR…``, ``sweep SPEC`` and ``devset FOLDER``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ def add_parsers(subparsers: Subparsers) -> None:
     _add_report(subparsers)
     _add_sweep(subparsers)
     add_submission(subparsers)
-    _add_overlap(subparsers)
     _add_devset(subparsers)
 
 
@@ -149,16 +148,6 @@ def _add_devset(subparsers: Subparsers) -> None:
     add("--check", action="store_true", help="FOLDER is a set made before: compare its hashes")
 
 
-def _add_overlap(subparsers: Subparsers) -> None:
-    description = "Simulate session.overlap on a live stream from the stage times of a run's trace."
-    summary = "what recognition and translation at the same time would gain"
-    overlap = add_command(subparsers, "overlap", run_overlap, summary, description)
-    add = overlap.add_argument
-    add("folder", type=Path, metavar="DIR", help="output folder of a run of this agent")
-    _add_references(overlap)
-    add("--slower", type=float, nargs="+", default=[1.0], metavar="X", help="as if computation took X times as long")
-
-
 def run_score(args: argparse.Namespace) -> int:
     """Score, print, exit code 0. A missed regime is a result, not an error."""
     from eval import table
@@ -195,17 +184,6 @@ def run_score(args: argparse.Namespace) -> int:
             print(f"COMET: {judged.model}, {judged.seconds:.0f} s on {judged.device}{memory}, {judged.peak_mib} MiB")
         peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 2**20)
         print(f"scored in {took_s:.1f} s, {peak_mib:.0f} MiB at most")
-    return 0
-
-
-def run_overlap(args: argparse.Namespace) -> int:
-    """Print the table, exit code 0."""
-    from eval.overlap import show
-    from eval.score import Options
-
-    show(
-        args.folder, Options(segments=args.segments, references=args.references, talks=_names(args.talks)), args.slower
-    )
     return 0
 
 

@@ -50,7 +50,6 @@ alignatt sweep demo/sweep.yaml --output out/sweep --slurm --sbatch partition=gpu
     "alignatt submission": BUILD + CHECK,
     "alignatt submission build": BUILD,
     "alignatt submission check": CHECK,
-    "alignatt overlap": "alignatt overlap out/demo/ende-low --talks demo-talk-1 --slower 1 5",
     "alignatt devset": "alignatt devset demo/talks --output out/devset\nalignatt devset out/devset --check",
     "alignatt heads": "alignatt heads show demo-en-de\nalignatt heads check --tgt-lang zh",
     "alignatt heads calibrate": f"""\

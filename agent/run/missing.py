@@ -47,9 +47,6 @@ def findings(config: AgentConfig) -> list[Finding]:
         found.append(Finding("GPU", "no CUDA GPU"))
     if gpu_shares(config) and not has_vllm():
         found.append(Finding("vLLM", "vLLM is not installed", remedy="make vllm"))
-    if config.session.overlap == "aligner" and not config.asr.has_aligner:
-        text = f"{config.recogniser_name} has no aligner, which session.overlap=aligner wants"
-        found.append(Finding("recogniser", text, remedy="--set asr.recogniser=qwen3"))
     if isinstance(config.asr, ReplayConfig) and not resolve(config.asr.model).exists():
         found.append(Finding("recogniser", f"no recordings {config.asr.model}", remedy="--set asr.model=FOLDER"))
     models = named_models(config)

@@ -139,8 +139,6 @@ def cell_job(
     for key, value in {**per_word, **common, **keys, "policy.name": policy}.items():
         agent_config.set_key(tree, str(key), value)
     full = agent_config.to_dict(agent_config.from_namespace(tree))
-    if full["session"]["overlap"] != "none":
-        raise UserError(f"{path}: cells translate recorded words, in turn: leave out session.overlap.")
     recordings = {}
     for audio, digest in talks.audio.items():
         heard = {"asr": full["asr"], "chunk_s": full["speech_chunk_size"], "source": source, "audio": digest}
