@@ -68,11 +68,10 @@ def run(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
     def result(scenario: str) -> Any:
         if scenario not in results:
             folder = tmp_path_factory.mktemp(scenario)
+            out = folder / "result.pickle"
             try:
-                run_script(
-                    folder, PACKAGE / "tests" / "run_engines.py", scenario, checkpoints, folder / "result.pickle"
-                )
-                results[scenario] = pickle.loads((folder / "result.pickle").read_bytes())
+                run_script(folder, PACKAGE / "tests" / "run_engines.py", scenario, checkpoints, out)
+                results[scenario] = pickle.loads(out.read_bytes())
             except AssertionError as error:  # not run again for every test that needs it
                 results[scenario] = error
         if isinstance(results[scenario], AssertionError):
@@ -156,14 +155,11 @@ def test_rows_are_those_of_eager_attention_and_tokens_those_of_stock_vllm(
     assert [draft["tokens"] for draft in drafts] == [draft["tokens"] for draft in stock]
 
 
-def test_gemma4_covers_sliding_full_and_shared_layers(run: Callable[[str], Any]) -> None:
+def test_all_kinds_of_layers_and_preemption_in_both_passes_were_covered(run: Callable[[str], Any]) -> None:
     layers = {layer["layer"]: layer for layer in run("captured")["gemma4"]["state cold"][0]["layers"]}
     assert [layers[number]["window"] for number in (0, 2, 4, 5)] == [40, None, 40, None]
     assert layers[4]["shared_with"] == "model.layers.3.self_attn.attn"
     assert layers[5]["shared_with"] == "model.layers.2.self_attn.attn"
-
-
-def test_preemption_was_forced_in_both_passes(run: Callable[[str], Any]) -> None:
     preempted = run("captured")["preempted"]
     cold, warm = (preempted[f"state {temperature}"][0]["preempted"] for temperature in ("cold", "warm"))
     assert 0 < cold < warm
