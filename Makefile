@@ -39,7 +39,10 @@ else
 PICK =
 endif
 
-.PHONY: help setup vllm demo report submission devset bench lint test comet-env clean $(EVALS) calibrate-ende calibrate-enit calibrate-enzh
+# Tests that want something else than a plain install; gpu ones are skipped where there is no GPU.
+PLAIN := not vllm and not browser and not real
+
+.PHONY: help setup vllm demo report submission devset bench lint check test comet-env clean $(EVALS) calibrate-ende calibrate-enit calibrate-enzh
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-zA-Z].*:.*## / { printf "%-24s %s\n", $$1, $$2 }' Makefile
@@ -67,7 +70,14 @@ $(VLLM_STAMP): constraints-vllm.txt | $(STAMP)
 demo: $(STAMP) ## translate and score three short talks en→de at both operating points
 	@$(MAKE) --no-print-directory eval-ende-low eval-ende-high TALKS="$(or $(TALKS_GIVEN),$(SHORT_TALKS))" QUIET=--quiet
 	@echo
-	@$(BIN)/alignatt compare $(OUT)/ende-low $(OUT)/ende-high
+	@$(BIN)/alignatt compare $(OUT)/ende-low $(OUT)/ende-high --resample none --examples 3
+	@echo
+	@echo "BLEU, chrF: quality, 0 to 100. CU, CA: milliseconds behind the speaker, without and with computation."
+	@echo "Next:"
+	@echo "  make report"
+	@echo "      these runs as one HTML page, $(OUT)/report.html, with a replay of every talk"
+	@echo "  $(BIN)/simulstream --agent agent.AlignAttAgent --source FILE --tgt-lang de --watch"
+	@echo "      your own audio; the included model knows a small controlled language only (README.md, Bring your own model)"
 
 # TALKS on the command line reaches `make demo` too.
 ifeq ($(origin TALKS),command line)
@@ -80,7 +90,7 @@ eval-ende-high: ## English → German within 4 s, scored (likewise enit, enzh)
 # $* is <pair>-<regime>. The offline yardstick is shared by both regimes and made again only when talks, code or
 # weights are newer, or when SET has other keys of the models (a SET with quotes is not passed on to it).
 $(EVALS): PAIR = $(firstword $(subst -, ,$*))
-$(EVALS): AGENT = $(BIN)/simulstream --agent agent.AlignAttAgent --src-lang en --tgt-lang $(PAIR:en%=%) --source $(TALKS)$(ON_ENGINE)
+$(EVALS): AGENT = $(BIN)/simulstream --agent agent.AlignAttAgent --src-lang en --tgt-lang $(PAIR:en%=%) --quiet --source $(TALKS)$(ON_ENGINE)
 $(EVALS): ON_ENGINE = $(if $(filter-out $(OWN_ENGINE),$(ENGINE)), --set mt.backend=$(ENGINE)$(if $(filter-out demo,$(PROFILE)), asr.backend=$(ENGINE) asr.aligner.backend=$(ENGINE)))
 $(EVALS): OFFLINE = $(OUT)/$(PAIR)-offline
 $(EVALS): OF_MODELS = $(if $(findstring ',$(SET))$(findstring ",$(SET)),,$(filter asr.% mt.%,$(SET)))
@@ -90,7 +100,7 @@ $(EVALS): eval-%: $(STAMP) $(if $(filter vllm,$(ENGINE)),$(VLLM_STAMP))
 	  || { echo "PROFILE=$(PROFILE) wants TALKS=\"audio …\" SEGMENTS=yaml REFERENCES=folder." >&2; exit 2; }
 	@if [ "$$(cat $(OFFLINE).talks 2>/dev/null)" != "$(MADE_OF)" ] || [ -n "$$(find agent heads demo/model demo/asr \
 	    $(TALKS) -type f ! -name '*.pyc' -newer $(OFFLINE).talks -print -quit 2>/dev/null)" ]; then \
-	  echo "== $(PAIR) offline"; \
+	  echo "== $(PAIR)-offline, the yardstick: the same models when they may wait for every sentence to end"; \
 	  $(AGENT) --preset $(PAIR)-low --profile $(PROFILE) --set policy.name=offline $(OF_MODELS) --output $(OFFLINE) --force; \
 	  echo "$(MADE_OF)" > $(OFFLINE).talks; \
 	fi
@@ -150,8 +160,11 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint ## everything that is checked: lint, then pytest with warnings as errors
-	$(BIN)/pytest
+check: lint ## lint, types and the tests that are quick (DURATION_CHECK)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "$(PLAIN) and not slow and not gpu"
+
+test: lint ## everything that needs no vLLM, browser or real models (DURATION_TEST)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "$(PLAIN)"
 
 comet-env: $(COMET_STAMP) ## make .venv-comet, which scores XCOMET-XL (COMET=1 make eval-…)
 

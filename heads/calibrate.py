@@ -61,9 +61,8 @@ def calibrate(
     kind: Kind = "any",
     announce: Callable[[str], None] = lambda step: None,
 ) -> Calibrated:
-    """Score every head and choose. ``work``: folder for the rows, where an interrupted run goes on; None for a
-    temporary one. ``kind``: which candidates may win. ``announce`` is told which of `STEPS` begins. UserError with too
-    few pairs."""
+    """Score every head and choose; UserError with too few pairs. ``work``: folder for the rows, where an interrupted
+    run goes on, None for a temporary one. ``kind``: which may win. ``announce`` is told which of `STEPS` begins."""
     if len(pairs) < MIN_PAIRS:
         raise UserError(
             f"Calibration wants at least {MIN_PAIRS} aligned sentence pairs, not {len(pairs)}; use more text."

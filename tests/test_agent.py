@@ -131,6 +131,7 @@ def test_an_empty_recording_and_a_second_end_say_nothing(folder: Path) -> None:
     assert processor.end_of_stream().new_tokens == []
 
 
+@pytest.mark.slow
 def test_pool_slots_share_one_model_and_no_state(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AlignAttAgent, "models", ModelCache())
     loads = []

@@ -85,6 +85,7 @@ def committed(hypotheses: list[Hypothesis]) -> list[SourceWord]:
     return [word for hypothesis in hypotheses for segment in hypothesis.committed for word in segment]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("chunk_s", "max_live_s"), [(0.85, 28.0), (1.5, 8.0), (0.3, 4.0), (9.0, 28.0)])
 def test_no_word_is_lost_or_doubled(chunk_s: float, max_live_s: float) -> None:
     audio, words = talk()

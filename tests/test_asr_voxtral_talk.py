@@ -98,6 +98,7 @@ def recogniser(writer: Writer, max_live_s: float, agree: int) -> StreamingRecogn
     return StreamingRecogniser(Transcriber(writer, checkpoint), writer, VoiceDetector(), max_live_s, agree)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("chunk_s", "max_live_s", "agree"),
     [(0.85, 28.0, 2), (1.5, 8.0, 2), (0.3, 28.0, 2), (9.0, 28.0, 2), (0.85, 28.0, 1), (0.3, 6.0, 1), (0.85, 2.96, 2)],

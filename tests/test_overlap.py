@@ -59,6 +59,7 @@ def demo_run(
     return [output.new_tokens for output in outputs], lines, planted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -32,7 +32,6 @@ SECONDS = 13.68
 """Two sentences of the first demo talk."""
 RUNS = [f"en{target}-{regime}" for target in ("de", "it", "zh") for regime in ("low", "high")]
 pytestmark = pytest.mark.slow
-needs_chromium = pytest.mark.skipif(find_chromium() is None, reason="no Chromium or Chrome on this machine")
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +232,8 @@ def test_audio_that_has_moved_is_named(tmp_path: Path, runs: list[Path]) -> None
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    if find_chromium() is None:
+        pytest.skip("no Chromium or Chrome on this machine")
     with chromium(tmp_path_factory.mktemp("profile")) as opened:
         yield opened
 
@@ -254,7 +255,7 @@ def said(page: Page) -> str:
     return str(page.run("document.querySelector('#said').textContent"))
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_replay_by_keyboard(page: Page) -> None:
     assert said(page) == ""
     page.run("viewer.seek(viewer.end)")
@@ -282,7 +283,7 @@ def test_replay_by_keyboard(page: Page) -> None:
     assert page.run("document.querySelector('#speed').value") == "1.5"
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_replay_plays_its_audio(page: Page) -> None:
     page.press(" ")
     page.wait("viewer.audio.currentTime > 0.5 && viewer.time > 0.5")
@@ -296,7 +297,7 @@ def test_replay_plays_its_audio(page: Page) -> None:
     page.wait("!viewer.playing && viewer.time >= viewer.end")
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_attention_of_the_word_under_the_pointer(page: Page) -> None:
     page.run("viewer.seek(4)")
     index = page.run("viewer.talk.units.findIndex((unit) => unit[3].length && unit[1] <= viewer.stepIndex)")
@@ -318,7 +319,7 @@ def test_attention_of_the_word_under_the_pointer(page: Page) -> None:
     assert page.run(f"document.querySelector('#lanes .link.chosen').dataset.unit === '{index}'")
 
 
-@needs_chromium
+@pytest.mark.browser
 def test_runs_tabs_and_worst_segments(page: Page) -> None:
     page.run("document.querySelector('[data-tab=\"2\"]').click()")
     assert page.run("document.querySelector('#results .group.shown h2').textContent") == "en-zh: results"
@@ -331,7 +332,7 @@ def test_runs_tabs_and_worst_segments(page: Page) -> None:
     assert page.run("viewer.shownAt.every((at, i) => at > viewer.talk.steps[i][0])")
 
 
-@needs_chromium
+@pytest.mark.browser
 @pytest.mark.parametrize(("width", "dark"), [(1280, True), (1280, False), (390, False), (390, True)])
 def test_light_dark_and_phone(page: Page, width: int, dark: bool) -> None:
     page.size(width, 844, mobile=width < 500, dark=dark)

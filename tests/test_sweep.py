@@ -121,6 +121,7 @@ def test_a_failed_cell_is_named_and_the_others_are_done(done: Sweep, tmp_path: P
     assert "Cannot read" in (tmp_path / "logs" / f"{broken.id}.log").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_cells_are_run_folders_with_scores_and_traces(done: Sweep) -> None:
     for cell in done.cells:
         folder = done.output / "runs" / cell.id
@@ -137,6 +138,7 @@ def test_cells_are_run_folders_with_scores_and_traces(done: Sweep) -> None:
         assert (result["cu_long_yaal_ms"] is None) == (cell.policy == "offline")
 
 
+@pytest.mark.slow
 def test_front_and_winners(done: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
     found = summary.read_results(done)
     front = summary.pareto(found)
@@ -191,6 +193,7 @@ def test_equal_latency_is_that_of_the_baseline() -> None:
     }
 
 
+@pytest.mark.slow
 def test_slurm_lists_the_same_cells(done: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
     output, spec = done.output, done.output.parent / "spec.yaml"
     options = [
