@@ -5,26 +5,21 @@ from __future__ import annotations
 import dataclasses
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from test_heads_text import needs_eflomal
 from tiny import save_model
 
 from agent.cli.main import alignatt
 from agent.mt.head_sets import SETS, load, save
 from agent.paths import PROJECT
 from demo.make.calibrate import write_corpus
-from heads.align import PROGRAM
 from heads.score import AlignedPair, run_batch
 from heads.text import with_context
 
 pytestmark = pytest.mark.usefixtures("wide")
-needs_eflomal = pytest.mark.skipif(
-    not (Path(sys.executable).parent / PROGRAM).is_file() and shutil.which(PROGRAM) is None,
-    reason="eflomal is not installed (extra heads)",
-)
 
 
 @pytest.fixture
