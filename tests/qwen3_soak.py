@@ -1,9 +1,9 @@
 """A talk of any length whose words are known, through recogniser, aligner and translation model as three vLLM engines.
 
 ``python tests/qwen3_soak.py FOLDER MINUTES [key=value …]`` makes the talk (the demo talks over and over) and tiny
-checkpoints in FOLDER, translates it, and prints what was found as JSON; memory goes to ``FOLDER/memory.jsonl`` once a
-minute. `test_asr_qwen3_vllm.py` does the same for less than a minute. Random models agree on nothing, so what a clip
-says and when comes from `Oracle`; both models are asked all the same, as often and for as long.
+checkpoints in FOLDER, translates it, and prints what was found as JSON. `test_asr_qwen3_vllm.py` does the same for less
+than a minute. Random models agree on nothing, so what a clip says and when comes from `Oracle`; both models are asked
+all the same, as often and for as long.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import soundfile
 from tiny_qwen3_asr import build
 
@@ -203,33 +201,15 @@ def found(talk: KnownTalk, chunk_s: float, steps: Sequence[dict[str, Any]], orac
     }
 
 
-def watch_memory(path: Path, stop: threading.Event, every_s: float = 60.0) -> None:
-    """Write the resident memory of this process and its children, in MiB, until ``stop``."""
-    began, this = time.monotonic(), psutil.Process()
-    with path.open("w", encoding="utf-8") as out:
-        while True:
-            sizes = {process.pid: process.memory_info().rss >> 20 for process in (this, *this.children(recursive=True))}
-            print(json.dumps({"at_s": round(time.monotonic() - began), "mib": sizes}), file=out, flush=True)
-            if stop.wait(every_s):
-                return
-
-
 def main(folder: Path, minutes: float, assignments: Sequence[str]) -> dict[str, Any]:
     """Make a talk and models, and translate."""
     engine.MIN_NEW_TOKENS, engine.TOKENS_PER_S = 4, 4  # as many as people speak: random models find no end
     build(folder)
     talk = make_talk(folder / "known.wav", minutes)
-    stop = threading.Event()
-    watch = threading.Thread(target=watch_memory, args=(folder / "memory.jsonl", stop))
-    watch.start()
     given = dict(assignment.split("=", 1) for assignment in assignments)
     chunk_s = float(given.pop("speech_chunk_size", 0.85))
-    try:
-        more = [f"{key}={value}" for key, value in given.items()]
-        result = translate(folder, talk, chunk_s, [*settings(folder), *more])
-    finally:
-        stop.set()
-        watch.join()
+    more = [f"{key}={value}" for key, value in given.items()]
+    result = translate(folder, talk, chunk_s, [*settings(folder), *more])
     return result | {"engines": len(multiprocessing.active_children())}
 
 

@@ -11,7 +11,7 @@ from eval_runs import ENGLISH, SEGMENTS, append, german_talks, write_references,
 
 from agent.errors import UserError
 from agent.run.folder import read_trace
-from eval.inputs.log import clean_tokens, read_log, real_time_factor
+from eval.inputs.log import clean_tokens, read_log
 from eval.inputs.references import load
 from eval.scoring.wer import edit_distance, normalise, word_error_rate
 
@@ -36,25 +36,16 @@ def test_what_is_no_log(tmp_path: Path, text: str, pattern: str) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=pattern):
         read_log(path)
-
-
-def test_absent_log(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No log"):
-        read_log(tmp_path / "simulstream.jsonl")
+        read_log(tmp_path / "absent.jsonl")
 
 
-def test_talk_without_steps_is_named(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", german_talks())
+def test_talk_without_steps_is_named(run: Path) -> None:
     append(run / "simulstream.jsonl", {"id": 7, "metadata": {"wav_name": "three.flac"}})
     log = read_log(run / "simulstream.jsonl")
     assert [talk.name for talk in log.talks] == ["one", "two", "three"]
     with pytest.raises(UserError, match="never processes them: three"):
         log.pick(["one", "three"])
-
-
-def test_real_time_factor_leaves_loading_out(tmp_path: Path) -> None:
-    log = read_log(write_run(tmp_path / "run", german_talks()) / "simulstream.jsonl")
-    assert real_time_factor(log.talks) == pytest.approx(2.0 / 10.0)
 
 
 def test_clean_tokens() -> None:

@@ -12,7 +12,7 @@ from eval_runs import ITALIAN, Steps, chinese_talks, german_talks, offline_run, 
 
 from agent import __version__
 from agent.errors import UserError
-from eval.score import Options, Scores, score
+from eval.score import Options, score
 from eval.scoring import omnisteval as omnisteval_run
 
 
@@ -49,9 +49,8 @@ def test_literal_figures(
     ],
 )
 def test_signature_takes_hashes_from_the_manifest(
-    engine: str, versions: dict[str, str], said: str, tmp_path: Path, references: Path
+    engine: str, versions: dict[str, str], said: str, run: Path, references: Path
 ) -> None:
-    run = write_run(tmp_path / "run", german_talks())
     manifest = {
         "head_set": {"name": "demo", "path": "x", "sha256": "0123456789"},
         "versions": versions,
@@ -77,8 +76,7 @@ def test_perfect_output_scores_100(tmp_path: Path, references: Path) -> None:
     assert scores.talks == ("one", "two")
 
 
-def test_files_beside_the_run(tmp_path: Path, references: Path) -> None:
-    run = write_run(tmp_path / "run", german_talks())
+def test_files_beside_the_run(run: Path, references: Path) -> None:
     scores, _ = score(run, Options(references=references))
     tree = json.loads((run / "scores.json").read_text(encoding="utf-8"))
     expected = {"bleu", "chrf", "cu_long_yaal_ms", "ca_long_yaal_ms", "rtf", "wer", "comet", "regime", "offline"}
@@ -158,10 +156,10 @@ def test_runs_that_cannot_be_scored(
     ("text", "pattern"),
     [("Nur eine Zeile.\n", r"ref.de.txt has 1 lines but .* has 3 segments"), ("\n\n\n", "is empty")],
 )
-def test_references_of_another_length(tmp_path: Path, references: Path, text: str, pattern: str) -> None:
+def test_references_of_another_length(run: Path, references: Path, text: str, pattern: str) -> None:
     (references / "ref.de.txt").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=pattern):
-        score(write_run(tmp_path / "run", german_talks()), Options(references=references))
+        score(run, Options(references=references))
 
 
 @pytest.mark.parametrize(
@@ -177,39 +175,30 @@ def test_missing_metric(scores: dict[str, float], messages: list[str], pattern: 
         omnisteval_run.take(scores, ["bleu", "chrf"], messages)
 
 
-def test_failure_inside_omnisteval_is_not_a_zero(
-    tmp_path: Path, references: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import omnisteval.scoring
-
+def test_failure_inside_omnisteval_is_not_a_zero(run: Path, references: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise OSError("no tokeniser")
 
-    monkeypatch.setattr(omnisteval.scoring, "BLEU", broken)
+    monkeypatch.setattr("omnisteval.scoring.BLEU", broken)
     with pytest.raises(RuntimeError, match="BLEU scoring failed: no tokeniser"):
-        score(write_run(tmp_path / "run", german_talks()), Options(references=references))
+        score(run, Options(references=references))
 
 
 @pytest.mark.parametrize("place", ["run/offline", "offline", "ende-offline", "elsewhere"])
-def test_offline_yardstick(tmp_path: Path, references: Path, place: str) -> None:
-    run, offline = write_run(tmp_path / "run", german_talks()), offline_run(tmp_path, place)
-    explicit = offline if place == "elsewhere" else None
-
-    def figures() -> Scores:
-        return score(run, Options(references=references, offline=explicit))[0]
-
-    scores = figures()
+def test_offline_yardstick(tmp_path: Path, run: Path, references: Path, place: str) -> None:
+    offline = offline_run(tmp_path, place)
+    options = Options(references=references, offline=offline if place == "elsewhere" else None)
+    scores, _ = score(run, options)
     assert scores.offline is not None
     assert scores.offline.bleu == pytest.approx(100.0)
     assert scores.share_of_offline_bleu == pytest.approx(0.8534453146858057)
     own = json.loads((offline / "scores.json").read_text(encoding="utf-8"))
     assert own["cu_long_yaal_ms"] is None
     assert own["regime"]["met"] is None
-    assert figures() == scores
+    assert score(run, options)[0] == scores
 
 
-def test_offline_must_be_offline(tmp_path: Path, references: Path) -> None:
-    run = write_run(tmp_path / "run", german_talks())
+def test_offline_must_be_offline(tmp_path: Path, run: Path, references: Path) -> None:
     other = write_run(tmp_path / "other", german_talks())
     with pytest.raises(UserError, match="policy 'alignatt'"):
         score(run, Options(references=references, offline=other))

@@ -112,7 +112,7 @@ class Word:
     zh: tuple[str, ...]
 
 
-def _rows(table: str, what: str = "") -> Iterator[dict[str, str]]:
+def read_table(table: str, what: str = "") -> Iterator[dict[str, str]]:
     """Rows of a table by column; those of one kind where it has a column `what`."""
     with Path(__file__).with_name(f"{table}.tsv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
@@ -121,20 +121,20 @@ def _rows(table: str, what: str = "") -> Iterator[dict[str, str]]:
 
 
 def _words(what: str) -> tuple[Word, ...]:
-    rows = _rows("words", what)
+    rows = read_table("words", what)
     return tuple(Word(row["key"], *(tuple(row[lang].split("/")) for lang in LANGUAGES)) for row in rows)
 
 
-NOUNS = tuple(Noun(**row) for row in _rows("nouns"))
+NOUNS = tuple(Noun(**row) for row in read_table("nouns"))
 GROUPS = {
     group: tuple(noun for noun in NOUNS if noun.group == group) for group in dict.fromkeys(n.group for n in NOUNS)
 }
-VERBS = tuple(Verb(**row) for row in _rows("verbs"))
+VERBS = tuple(Verb(**row) for row in read_table("verbs"))
 TRANSITIVE = tuple(verb for verb in VERBS if verb.groups)
 SAYING = tuple(verb for verb in VERBS if verb.complement)
 INTRANSITIVE = tuple(verb for verb in VERBS if not verb.groups and not verb.complement)
-ADJECTIVES = tuple(Adjective(**row) for row in _rows("adjectives"))
-TIMES, PLACES = (tuple(Phrase.of(**row) for row in _rows("phrases", what)) for what in ("time", "place"))
+ADJECTIVES = tuple(Adjective(**row) for row in read_table("adjectives"))
+TIMES, PLACES = (tuple(Phrase.of(**row) for row in read_table("phrases", what)) for what in ("time", "place"))
 QUANTITIES, MODALS = _words("quantity"), _words("modal")
 LINKS = {link.key: link for link in _words("link")}
 
