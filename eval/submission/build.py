@@ -92,7 +92,7 @@ def build_wheels(folder: Path) -> list[Path]:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(PROJECT / name, source / name)
     for package in ("agent", "heads", "eval", "demo", "vllm_rows"):
-        shutil.copytree(PROJECT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PROJECT / package, source / package, ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info", "tests"))
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
     done = subprocess.run(
         [*command, "-w", str(target), str(source), str(source / "vllm_rows")],
