@@ -208,7 +208,7 @@ def open_run(folder: Path, options: Options) -> Run:
         )
     log = read_log(path, options.cumulative_elapsed)
     joined = config.get("detokenizer_type", "simuleval") != "simuleval" or config.get("latency_unit") == "spm"
-    segments, references = _locate(options)
+    segments, references = locate(options.segments, options.references)
     loaded = load(segments, references, language, options.damaged)
     loaded = loaded.subset(options.talks) if options.talks else loaded
     talks = (detokenized(log, config, unit) if joined else log).pick(loaded.talks)
@@ -265,10 +265,10 @@ def write(folder: Path, scores: Scores) -> None:
     write_atomically(folder / SCORES_TABLE, "\n".join(rows) + "\n")
 
 
-def _locate(options: Options) -> tuple[Path, Path]:
+def locate(segments: Path | None, references: Path | None) -> tuple[Path, Path]:
     """Segmentation and references folder: as given, else next to each other, else the demo talks."""
-    folder = options.references or (options.segments.parent if options.segments else resolve(DEMO_TALKS))
-    return options.segments or folder / SEGMENTS_NAME, folder
+    folder = references or (segments.parent if segments else resolve(DEMO_TALKS))
+    return segments or folder / SEGMENTS_NAME, folder
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Sequence[tuple[str, str]]:
