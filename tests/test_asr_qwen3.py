@@ -13,7 +13,6 @@ import pytest
 import soundfile
 import torch
 from qwen3_sounds import TEXTS, chirp, expanded
-from tiny_qwen3_asr import build
 
 from agent.asr import aligned
 from agent.asr.aligned import AlignerConfig
@@ -37,30 +36,25 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("qwen3"))
-
-
-@pytest.fixture(scope="session")
-def recogniser(folder: Path) -> tuple[TransformersGenerator, Checkpoint]:
-    checkpoint = open_checkpoint(str(folder / "asr-hf"), "", "recogniser", native_only=True)
+def recogniser(qwen3: Path) -> tuple[TransformersGenerator, Checkpoint]:
+    checkpoint = open_checkpoint(str(qwen3 / "asr-hf"), "", "recogniser", native_only=True)
     return TransformersGenerator(checkpoint, 60.0), checkpoint
 
 
 @pytest.fixture(scope="session")
-def aligner(folder: Path) -> tuple[TransformersClassifier, Checkpoint]:
-    checkpoint = open_checkpoint(str(folder / "aligner-hf"), "", "aligner", native_only=True)
+def aligner(qwen3: Path) -> tuple[TransformersClassifier, Checkpoint]:
+    checkpoint = open_checkpoint(str(qwen3 / "aligner-hf"), "", "aligner", native_only=True)
     return TransformersClassifier(checkpoint), checkpoint
 
 
 @pytest.fixture(scope="session")
-def published(folder: Path) -> tuple[Any, Any, Any]:
+def published(qwen3: Path) -> tuple[Any, Any, Any]:
     """Transformers' processor, recogniser and aligner, as their authors use them."""
     from transformers import Qwen3ASRForConditionalGeneration, Qwen3ASRForTokenClassification, Qwen3ASRProcessor
 
-    processor = Qwen3ASRProcessor.from_pretrained(folder / "asr-hf")
-    recognise = Qwen3ASRForConditionalGeneration.from_pretrained(folder / "asr-hf").eval()
-    align = Qwen3ASRForTokenClassification.from_pretrained(folder / "aligner-hf").eval()
+    processor = Qwen3ASRProcessor.from_pretrained(qwen3 / "asr-hf")
+    recognise = Qwen3ASRForConditionalGeneration.from_pretrained(qwen3 / "asr-hf").eval()
+    align = Qwen3ASRForTokenClassification.from_pretrained(qwen3 / "aligner-hf").eval()
     return processor, recognise, align
 
 
@@ -87,11 +81,11 @@ def test_recognition_equals_the_published_processor(
 
 
 @pytest.mark.parametrize("language", TEXTS)
-def test_alignment_equals_the_published_processor(language: str, aligner: Any, folder: Path, published: Any) -> None:
+def test_alignment_equals_the_published_processor(language: str, aligner: Any, qwen3: Path, published: Any) -> None:
     from transformers import Qwen3ASRProcessor
 
     classifier, checkpoint = aligner
-    processor = Qwen3ASRProcessor.from_pretrained(folder / "aligner-hf")
+    processor = Qwen3ASRProcessor.from_pretrained(qwen3 / "aligner-hf")
     samples, text = chirp(10.2, seed=1), TEXTS[language]
     inputs, units = processor.prepare_forced_aligner_inputs(audio=samples, transcript=text, language=language)
     words = split_words(text)
@@ -241,7 +235,7 @@ def test_nothing_can_come_before_the_aligners_audio(recogniser: Any, aligner: An
         recognition_prompt(1, prefix="Hello")
 
 
-def test_windows_give_what_the_whole_clip_gives(recogniser: Any, folder: Path) -> None:
+def test_windows_give_what_the_whole_clip_gives(recogniser: Any, qwen3: Path) -> None:
     generator, checkpoint = recogniser
     for seconds in (8.0, 15.0, 16.5, 20.0, 28.0):
         samples = chirp(seconds, seed=3)
@@ -266,8 +260,8 @@ def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("short_answers")
-def test_finished_windows_are_encoded_once(folder: Path) -> None:
-    checkpoint = open_checkpoint(str(folder / "asr-hf"), "", "recogniser", native_only=True)
+def test_finished_windows_are_encoded_once(qwen3: Path) -> None:
+    checkpoint = open_checkpoint(str(qwen3 / "asr-hf"), "", "recogniser", native_only=True)
     generator = TransformersGenerator(checkpoint, 60.0)
     samples = chirp(26.0, seed=4)
     samples[:100] = 1.0  # the loudest frame is in the first window, as it is once somebody has spoken for a while
@@ -302,21 +296,21 @@ def test_audio_tokens() -> None:
     assert [n_audio_tokens(n) for n in (1, 50, 100, 101, 800, 3000)] == [1, 7, 13, 14, 104, 390]
 
 
-def test_the_wrong_checkpoint_is_refused_with_the_right_ones_name(folder: Path, tmp_path: Path) -> None:
+def test_the_wrong_checkpoint_is_refused_with_the_right_ones_name(qwen3: Path, tmp_path: Path) -> None:
     def refusal(path: Path | str, kind: Any, native_only: bool = True) -> str:
         with pytest.raises(UserError) as caught:
             open_checkpoint(str(path), "", kind, native_only)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    assert "Qwen/Qwen3-ASR-1.7B-hf" in refusal(folder / "asr", "recogniser")
-    assert "Qwen/Qwen3-ForcedAligner-0.6B-hf" in refusal(folder / "aligner", "aligner")
-    assert "is a forced aligner" in refusal(folder / "aligner-hf", "recogniser")
-    assert "is a recogniser" in refusal(folder / "asr", "aligner", native_only=False)
-    assert not open_checkpoint(str(folder / "asr"), "", "recogniser", native_only=False).native
-    assert not open_checkpoint(str(folder / "aligner"), "", "aligner", native_only=False).native
+    assert "Qwen/Qwen3-ASR-1.7B-hf" in refusal(qwen3 / "asr", "recogniser")
+    assert "Qwen/Qwen3-ForcedAligner-0.6B-hf" in refusal(qwen3 / "aligner", "aligner")
+    assert "is a forced aligner" in refusal(qwen3 / "aligner-hf", "recogniser")
+    assert "is a recogniser" in refusal(qwen3 / "asr", "aligner", native_only=False)
+    assert not open_checkpoint(str(qwen3 / "asr"), "", "recogniser", native_only=False).native
+    assert not open_checkpoint(str(qwen3 / "aligner"), "", "aligner", native_only=False).native
     other = tmp_path / "other"
-    shutil.copytree(folder / "asr-hf", other)
+    shutil.copytree(qwen3 / "asr-hf", other)
     (other / "config.json").write_text(json.dumps({"model_type": "gemma4"}))
     assert "is gemma4, not Qwen3-ASR" in refusal(other, "recogniser")
     (other / "config.json").write_text("{")
@@ -325,9 +319,9 @@ def test_the_wrong_checkpoint_is_refused_with_the_right_ones_name(folder: Path, 
 
 
 @pytest.mark.usefixtures("short_answers")
-def test_a_configuration_builds_recognisers_that_share_their_models(folder: Path) -> None:
-    aligner = AlignerConfig(str(folder / "aligner-hf"))
-    config = AgentConfig(asr=Qwen3Config(model=str(folder / "asr-hf"), max_live_s=6.0, aligner=aligner))
+def test_a_configuration_builds_recognisers_that_share_their_models(qwen3: Path) -> None:
+    aligner = AlignerConfig(str(qwen3 / "aligner-hf"))
+    config = AgentConfig(asr=Qwen3Config(model=str(qwen3 / "asr-hf"), max_live_s=6.0, aligner=aligner))
     one = build_recogniser(config)
     n_loaded = len(aligned._loaded)
     other = build_recogniser(replace(config, asr=replace(config.asr, hypotheses_to_agree=3)))
@@ -347,7 +341,7 @@ def test_a_configuration_builds_recognisers_that_share_their_models(folder: Path
     assert one.n_decoded > 5
     assert heard
     assert any(word.log_prob is not None for word in heard)
-    original = replace(config.asr, model=str(folder / "asr"))
+    original = replace(config.asr, model=str(qwen3 / "asr"))
     with pytest.raises(UserError, match="is in the original layout"):
         build_recogniser(replace(config, asr=original))
 

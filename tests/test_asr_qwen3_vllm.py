@@ -18,7 +18,6 @@ import pytest
 import torch
 from qwen3_sounds import chirp
 from script import result_of
-from tiny_qwen3_asr import build
 
 from agent.asr.qwen3.audio import MAX_AUDIO_S, prepare
 from agent.asr.qwen3.checkpoint import open_checkpoint
@@ -34,19 +33,13 @@ needs_vllm = pytest.mark.vllm
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tiny checkpoints in both layouts."""
-    return build(tmp_path_factory.mktemp("qwen3"))
-
-
-@pytest.fixture(scope="module")
-def results(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def results(qwen3: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One layout of each model: the recogniser in the original one, the aligner in Transformers'."""
     scratch = tmp_path_factory.mktemp("tmp")
-    found = result_of("qwen3_vllm_run.py", folder, "asr", "aligner-hf", TMPDIR=str(scratch))
+    found = result_of("qwen3_vllm_run.py", qwen3, "asr", "aligner-hf", TMPDIR=str(scratch))
     found["left"] = [path.name for path in scratch.iterdir() if path.name != "torchinductor_root"]
-    found["scores"] = json.loads((folder / "out" / "scores.json").read_text(encoding="utf-8"))
-    found["trace"] = (folder / "out" / "trace.jsonl").read_text(encoding="utf-8").splitlines()
+    found["scores"] = json.loads((qwen3 / "out" / "scores.json").read_text(encoding="utf-8"))
+    found["trace"] = (qwen3 / "out" / "trace.jsonl").read_text(encoding="utf-8").splitlines()
     return found
 
 
@@ -127,9 +120,9 @@ def test_an_engine_that_hangs_is_started_again_once(results: Any) -> None:
     assert "asr.backend=transformers" in said
 
 
-def test_each_engine_gets_its_share_and_either_layout_its_class(folder: Path) -> None:
+def test_each_engine_gets_its_share_and_either_layout_its_class(qwen3: Path) -> None:
     def arguments(name: str, kind: Any, **room: float) -> dict[str, Any]:
-        return engine_arguments(open_checkpoint(str(folder / name), "", kind, native_only=False), EngineLimits(**room))
+        return engine_arguments(open_checkpoint(str(qwen3 / name), "", kind, native_only=False), EngineLimits(**room))
 
     small = arguments("asr", "recogniser", cache_gib=0.25, gpu_share=0.3)
     assert small["kv_cache_memory_bytes"] == 2**28
@@ -146,8 +139,8 @@ def test_each_engine_gets_its_share_and_either_layout_its_class(folder: Path) ->
 
 
 @needs_vllm
-def test_too_many_words_to_expect_are_refused_in_one_line(folder: Path) -> None:
-    checkpoint = open_checkpoint(str(folder / "asr-hf"), "", "recogniser", native_only=False)
+def test_too_many_words_to_expect_are_refused_in_one_line(qwen3: Path) -> None:
+    checkpoint = open_checkpoint(str(qwen3 / "asr-hf"), "", "recogniser", native_only=False)
     generator = VllmGenerator(checkpoint, EngineLimits())
     with pytest.raises(UserError, match=r"give fewer words in asr\.context\.$"):
         generator.generate([7] * 5000, prepare(chirp(3.0)), 32)
