@@ -29,7 +29,10 @@ from agent.run.profiles import parse
 from agent.vllm_engine import no_torchvision
 from agent.weights import gpu_shares
 
-needs_vllm = pytest.mark.vllm
+
+def on_engine(test: Any) -> Any:
+    """Marks of what needs the engines' results."""
+    return pytest.mark.vllm(pytest.mark.slow(test))
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +46,7 @@ def results(qwen3: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return found
 
 
-@needs_vllm
-@pytest.mark.slow
+@on_engine
 def test_text_equals_transformers(results: Any) -> None:
     for seconds, same_prompt, same_text, n_tokens, deviation in results["asr"]["text"]:
         assert same_prompt, seconds
@@ -54,8 +56,7 @@ def test_text_equals_transformers(results: Any) -> None:
     assert results["asr"]["together"]
 
 
-@needs_vllm
-@pytest.mark.slow
+@on_engine
 def test_word_times_equal_transformers(results: Any) -> None:
     assert {language for language, *_ in results["align"]} == {"en", "de", "it", "zh"}
     for language, seconds, n_words, same in results["align"]:
@@ -63,8 +64,7 @@ def test_word_times_equal_transformers(results: Any) -> None:
         assert same, (language, seconds)
 
 
-@needs_vllm
-@pytest.mark.slow
+@on_engine
 def test_finished_windows_come_from_the_prefix_cache(results: Any) -> None:
     tails = results["asr"]["tails"]
     # Two finished windows, 208 tokens, less what does not fill a block.
@@ -73,8 +73,7 @@ def test_finished_windows_come_from_the_prefix_cache(results: Any) -> None:
     assert tails["20.85 windows"][1] == tails["20.85 whole"][1]
 
 
-@needs_vllm
-@pytest.mark.slow
+@on_engine
 def test_a_preset_runs_on_three_engines_is_scored_and_leaves_nothing_behind(results: Any) -> None:
     assert results["codes"] == [0, 0]
     assert results["engines"] == [2, 3]
@@ -94,8 +93,7 @@ def test_a_preset_runs_on_three_engines_is_scored_and_leaves_nothing_behind(resu
     assert results["left"] == []
 
 
-@needs_vllm
-@pytest.mark.slow
+@on_engine
 def test_no_word_of_a_known_talk_is_lost_or_doubled_on_three_engines(results: Any) -> None:
     """The same for an hour: qwen3_soak.py."""
     known = results["known"]
@@ -111,8 +109,7 @@ def test_no_word_of_a_known_talk_is_lost_or_doubled_on_three_engines(results: An
     assert known["stages_off"] < 0.05
 
 
-@needs_vllm
-@pytest.mark.slow
+@on_engine
 def test_an_engine_that_hangs_is_started_again_once(results: Any) -> None:
     n_starts, said = results["hang"]
     assert n_starts == 2
@@ -138,7 +135,7 @@ def test_each_engine_gets_its_share_and_either_layout_its_class(qwen3: Path) -> 
     assert EngineLimits(max_live_s=MAX_AUDIO_S).max_tokens > 13 * MAX_AUDIO_S
 
 
-@needs_vllm
+@pytest.mark.vllm
 def test_too_many_words_to_expect_are_refused_in_one_line(qwen3: Path) -> None:
     checkpoint = open_checkpoint(str(qwen3 / "asr-hf"), "", "recogniser", native_only=False)
     generator = VllmGenerator(checkpoint, EngineLimits())
