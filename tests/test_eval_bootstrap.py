@@ -65,9 +65,7 @@ def test_a_constant_difference_is_certain_and_paired() -> None:
     """Latencies vary between segments, their difference does not: only pairing makes its interval narrow."""
     result = compare_runs({"slow": statistics(WORSE, 1500.0), "fast": statistics(WORSE)}, "slow", "segments", 500)
     difference = result.differences["fast"]["cu_ms"]
-    assert difference.value == pytest.approx(-500)
-    assert difference.low == pytest.approx(-500)
-    assert difference.high == pytest.approx(-500)
+    assert [difference.value, difference.low, difference.high] == pytest.approx([-500] * 3)
     assert difference.p_value == pytest.approx(1 / 501)
     assert result.scores["fast"]["cu_ms"].high - result.scores["fast"]["cu_ms"].low > 20
     assert "ca_ms" not in result.scores["fast"]
@@ -141,9 +139,8 @@ def test_compare_prints_the_test(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_runs_that_cannot_be_compared_are_named_and_the_others_are_tested(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    german, chinese, later = (
-        scored(tmp_path, *given) for given in (("german",), ("chinese", "zh"), ("later", "de", 0.25))
-    )
+    german, chinese = scored(tmp_path, "german"), scored(tmp_path, "chinese", "zh")
+    later = scored(tmp_path, "later", "de", 0.25)
     short = write_run(tmp_path / "short", {"one": german_talks()["one"]})
     score(short, Options(references=tmp_path / "refs", talks=("one",)))
     assert alignatt("compare", german, chinese) == 0

@@ -24,10 +24,7 @@ from eval.scoring.wer import edit_distance, normalise, word_error_rate
         ("[1]\n", "line 1: a list"),
         ('{"id": 3, "total_audio_processed": 1.0}\n', "no audio file belongs to stream 3"),
         ('{"id": 0, "metadata": {}}\n', "name no audio file"),
-        (
-            '{"id": 0, "metadata": {"wav_name": "a.wav"}}\n{"id": 0}\n',
-            "line 2: total_audio_processed, computation_time",
-        ),
+        ('{"id": 0, "metadata": {"wav_name": "a.wav"}}\n{"id": 0}\n', "line 2: total_audio_processed, computation"),
         ('{"id": 0, "metadata": {"wav_name": "a.wav"}}\n' * 2, r"twice \(a\)"),
     ],
 )
@@ -93,23 +90,9 @@ def test_references_survive_windows_line_ends_and_a_mark(references: Path) -> No
     assert yaml.safe_load((references / "audio-segments.yaml").read_text(encoding="utf-8"))[0]["wav"] == "one.wav"
 
 
-@pytest.mark.parametrize(
-    ("wanted", "given", "edits"),
-    [
-        ("", "", 0),
-        ("a b c", "", 3),
-        ("", "a b", 2),
-        ("a b c d", "a c d", 1),
-        ("a b c", "a x b c", 1),
-        ("a b c", "c b a", 2),
-        ("k i t t e n", "s i t t i n g", 3),
-    ],
-)
-def test_edit_distance(wanted: str, given: str, edits: int) -> None:
-    assert edit_distance(wanted.split(), given.split()) == edits
-
-
-def test_normalise() -> None:
+def test_words_are_normalised_and_edits_counted() -> None:
+    pairs = [("", ""), ("abc", ""), ("", "ab"), ("abcd", "acd"), ("abc", "axbc"), ("abc", "cba"), ("kitten", "sitting")]
+    assert [edit_distance([*wanted], [*given]) for wanted, given in pairs] == [0, 3, 2, 1, 1, 2, 3]
     assert normalise("Don’t — in TWENTY-nineteen, OK?") == ["dont", "in", "twenty", "nineteen", "ok"]
 
 

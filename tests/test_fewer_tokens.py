@@ -36,6 +36,7 @@ from agent.words import Frontier, Hypothesis, SourceWord
 from bench.fewer_tokens import translate
 
 NONE, ALL = (False, False, False), (True, True, True)
+MODELS = ModelCache()
 SETTINGS = (NONE, (True, False, False), (False, True, False), (False, False, True), ALL)
 
 
@@ -198,8 +199,7 @@ class Babble:
             if request.stop is not None and request.stop.holds(tuple(tokens), so_far):
                 finish = "stopped"
                 break
-        shape = (len(request.heads), 0, end - start)
-        array = np.stack(rows, axis=1).astype(np.float32) if rows else np.zeros(shape, dtype=np.float32)
+        array = so_far if rows else np.zeros((len(request.heads), 0, end - start), dtype=np.float32)
         return Draft(tuple(tokens), finish, array, np.zeros(len(tokens), dtype=np.float32))  # type: ignore[arg-type]
 
 
@@ -267,20 +267,14 @@ def test_no_switch_changes_what_is_said(policy: Policy, language: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["ende-low", "enit-low", "enzh-low", "enzh-high"])
-def test_the_embedded_model_says_the_same_and_decodes_less(preset: str, models: ModelCache) -> None:
+def test_the_embedded_model_says_the_same_and_decodes_less(preset: str) -> None:
     sentences = (preset_path(preset).parents[2] / "demo/talks/ref.en.txt").read_text(encoding="utf-8").splitlines()[:5]
     plain, less = (
-        translate(load(preset_path(preset)), name, models, {preset: spoken(sentences)})
+        translate(load(preset_path(preset)), name, MODELS, {preset: spoken(sentences)})
         for name in ("plain drafts", "all three")
     )
     assert less.texts == plain.texts
     assert less.n_decoded < 0.75 * plain.n_decoded
-
-
-@pytest.fixture(scope="module")
-def models() -> ModelCache:
-    torch.set_num_threads(1)
-    return ModelCache()
 
 
 def spoken(sentences: Sequence[str]) -> list[Hypothesis]:

@@ -42,20 +42,15 @@ def test_the_best_heads_of_a_convention_are_chosen() -> None:
     assert heads().select(n=1).heads == (Head(3, 2),)
     assert len(heads().select(n=99).heads) == 3
     assert heads().select("own").heads == (Head(1, 1),)
-
-
-def test_a_convention_that_was_not_calibrated_falls_back_to_the_sets_own() -> None:
+    # A convention that was not calibrated falls back to the set's own.
     only = HeadSet("m", "en-de", 4, 4, "predicting", 1, {"predicting": ranked((0, 0, 0.5))})
     assert only.select("own").convention == "predicting"
 
 
-@pytest.mark.parametrize(("layers", "per_layer"), [(3, 4), (4, 2)])
-def test_a_head_outside_the_model_is_refused(layers: int, per_layer: int) -> None:
-    with pytest.raises(UserError, match=r"head 3\.2 is outside the model"):
-        check_fits(heads(), layers, per_layer, "", "set.json")
-
-
-def test_another_prompt_layout_is_a_warning() -> None:
+def test_a_head_outside_the_model_is_refused_and_another_prompt_layout_is_a_warning() -> None:
+    for layers, per_layer in ((3, 4), (4, 2)):
+        with pytest.raises(UserError, match=r"head 3\.2 is outside the model"):
+            check_fits(heads(), layers, per_layer, "", "set.json")
     assert check_fits(heads(layout="a"), 4, 4, "a", "set.json") == []
     assert check_fits(heads(), 4, 4, "a", "set.json") == []
     (warning,) = check_fits(heads(layout="a"), 4, 4, "b", "set.json")
@@ -69,16 +64,8 @@ def test_a_path_may_name_the_direction(tmp_path: Path) -> None:
         head_set_path("nothing", "en", "it")
 
 
-VALID: dict[str, Any] = {
-    "format": 1,
-    "model": "m",
-    "direction": "en-de",
-    "n_layers": 2,
-    "n_heads": 2,
-    "convention": "own",
-    "k": 1,
-    "scores": {"own": [[0, 1, 0.5]]},
-}
+VALID: dict[str, Any] = {"format": 1, "model": "m", "direction": "en-de", "n_layers": 2, "n_heads": 2, "k": 1}
+VALID |= {"convention": "own", "scores": {"own": [[0, 1, 0.5]]}}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import gemma4_config, metaspace_tokenizer, random_model, save_model
+from tiny import SMALL, gemma4_config, metaspace_tokenizer, random_model, save_model
 from transformers import Gemma3TextConfig, LlamaConfig, Qwen3Config
 
 from agent.errors import UserError
@@ -19,31 +19,13 @@ from agent.mt.config import MtConfig
 from agent.mt.drafter import Draft, DraftRequest, Head
 from agent.mt.transformers import TransformersDrafter
 
-SMALL: dict[str, Any] = {
-    "vocab_size": 300,
-    "hidden_size": 48,
-    "intermediate_size": 64,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "max_position_embeddings": 256,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 0,
-}
-
-
-def gemma3_config() -> Any:
-    layers = ["sliding_attention", "sliding_attention", "full_attention"]
-    return Gemma3TextConfig(**SMALL, layer_types=layers, sliding_window=16, query_pre_attn_scalar=16)
-
-
+SHAPE = {**SMALL, "vocab_size": 300, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+SLIDING = {"layer_types": ["sliding_attention", "sliding_attention", "full_attention"], "sliding_window": 16}
 CONFIGS = {
     "gemma4": gemma4_config,
-    "gemma3": gemma3_config,
-    "qwen3": lambda: Qwen3Config(**SMALL),
-    "llama": lambda: LlamaConfig(**SMALL),
+    "gemma3": lambda: Gemma3TextConfig(**SHAPE, **SLIDING, query_pre_attn_scalar=16),
+    "qwen3": lambda: Qwen3Config(**SHAPE),
+    "llama": lambda: LlamaConfig(**SHAPE),
 }
 
 
@@ -123,12 +105,6 @@ def test_a_source_that_left_the_sliding_window_gets_no_weight() -> None:
     assert np.all(rows[1] > 0.0)
 
 
-def test_layers_that_share_keys_and_values_are_part_of_the_tested_model() -> None:
-    config = gemma4_config()
-    assert config.num_kv_shared_layers == 2
-    assert {"sliding_attention", "full_attention"} == set(config.layer_types[-2:])
-
-
 def same(a: Draft, b: Draft, atol: float = 1e-4) -> None:
     assert a.token_ids == b.token_ids
     assert a.finish == b.finish
@@ -140,19 +116,9 @@ def live_steps() -> list[DraftRequest]:
     """A stream: the source grows in the middle, the prefix grows and shrinks, another stream comes between."""
     head, source, tail, target = some_ids(12, 2), some_ids(40, 3), some_ids(5, 4), some_ids(12, 5)
     steps = []
-    for n_source, n_prefix, stream in [
-        (6, 0, "a"),
-        (10, 0, "a"),
-        (10, 3, "a"),
-        (8, 2, "b"),
-        (10, 7, "a"),
-        (10, 7, "a"),
-        (10, 5, "a"),
-        (30, 5, "a"),
-        (12, 2, "b"),
-        (40, 12, "a"),
-        (4, 0, "a"),
-    ]:
+    for n_source, n_prefix, stream in zip(
+        [6, 10, 10, 8, 10, 10, 10, 30, 12, 40, 4], [0, 0, 3, 2, 7, 7, 5, 5, 2, 12, 0], "aaabaaaabaa", strict=True
+    ):
         ids = (*head, *source[:n_source], *tail)
         span = (len(head), len(head) + n_source)
         steps.append(DraftRequest(ids, span, target[:n_prefix], 5, (Head(1, 0), Head(4, 2), Head(5, 1)), "own", stream))
@@ -217,19 +183,14 @@ def test_tokens_and_log_probabilities_are_greedy(drafter: TransformersDrafter) -
 def test_the_end_of_turn_ends_the_draft_and_is_not_in_it(drafter: TransformersDrafter, convention: Any) -> None:
     asked = request(n=8, row_convention=convention)
     full = drafter.draft(asked)
-    stop = next(i for i, token in enumerate(full.token_ids) if i and token not in full.token_ids[:i])
-    ended = TransformersDrafter(drafter.model, (full.token_ids[stop],)).draft(asked)
-    assert ended.token_ids == full.token_ids[:stop]
-    assert (full.finish, ended.finish) == ("length", "end_of_turn")
-    np.testing.assert_allclose(ended.rows, full.rows[:, :stop], atol=1e-4)
-    assert len(ended.log_probs) == stop
-
-
-def test_an_end_of_turn_at_once_is_an_empty_draft(drafter: TransformersDrafter) -> None:
-    first = drafter.draft(request()).token_ids[0]
-    draft = TransformersDrafter(drafter.model, (first,)).draft(request())
-    assert draft.token_ids == ()
-    assert draft.rows.shape == (2, 0, 36)
+    later = next(i for i, token in enumerate(full.token_ids) if i and token not in full.token_ids[:i])
+    for stop in (0, later):
+        ended = TransformersDrafter(drafter.model, (full.token_ids[stop],)).draft(asked)
+        assert ended.token_ids == full.token_ids[:stop]
+        assert (full.finish, ended.finish) == ("length", "end_of_turn")
+        assert ended.rows.shape == (2, stop, 36)
+        np.testing.assert_allclose(ended.rows, full.rows[:, :stop], atol=1e-4)
+        assert len(ended.log_probs) == stop
 
 
 def test_a_length_bound_draft_has_the_own_row_of_its_last_token(drafter: TransformersDrafter) -> None:
@@ -259,7 +220,11 @@ def test_threads_that_draft_at_once_get_their_own_rows(drafter: TransformersDraf
             same(draft, expected[index])
 
 
-def test_a_saved_model_loads_with_its_end_tokens(tmp_path: Any) -> None:
+def test_a_saved_model_loads_with_its_end_tokens_and_says_what_is_missing(tmp_path: Any) -> None:
+    with pytest.raises(UserError, match="No model folder"):
+        load_model(MtConfig(model=str(tmp_path / "nothing")))
+    with pytest.raises(UserError, match=r"no \*\.safetensors weights"):
+        load_model(MtConfig(model=str(tmp_path)))
     save_model(tmp_path)
     model, tokenizer = load_model(MtConfig(model=str(tmp_path), device="cpu"))
     assert end_of_turn_ids(model, tokenizer) == metaspace_tokenizer().convert_tokens_to_ids(["<eos>", "<turn|>"])
@@ -269,10 +234,3 @@ def test_a_saved_model_loads_with_its_end_tokens(tmp_path: Any) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(UserError, match=r"Cannot load mt\.model"):
         load_model(MtConfig(model=str(tmp_path), device="cpu"))
-
-
-def test_missing_weights_are_one_line_that_says_what_to_do(tmp_path: Any) -> None:
-    with pytest.raises(UserError, match="No model folder"):
-        load_model(MtConfig(model=str(tmp_path / "nothing")))
-    with pytest.raises(UserError, match=r"no \*\.safetensors weights"):
-        load_model(MtConfig(model=str(tmp_path)))

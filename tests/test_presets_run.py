@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import soundfile
 from short_talk import write_talk
-from tiny_qwen3_asr import build
 
 from agent.asr.qwen3 import engine
 from agent.cli.main import alignatt, simulstream
@@ -22,10 +21,9 @@ FULL = [name for name in preset_names() if "-a40" in name]
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def small(qwen3: Path) -> list[str]:
     """What stands in for weights of several GB: random speech models, the embedded translation model."""
-    models = build(tmp_path_factory.mktemp("models"))
-    speech = [f"asr.model={models / 'asr-hf'}", f"asr.aligner.model={models / 'aligner-hf'}"]
+    speech = [f"asr.model={qwen3 / 'asr-hf'}", f"asr.aligner.model={qwen3 / 'aligner-hf'}"]
     unpinned = ["asr.revision=", "asr.aligner.revision=", "mt.revision="]
     translation = ["mt.model=demo/model", "mt.head_set=demo", "mt.device=cpu", "mt.dtype=float32"]
     return [*speech, *unpinned, *translation, "mt.backend=transformers", *ON_CPU]

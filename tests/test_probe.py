@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from tiny import CHATML, byte_level_tokenizer, metaspace_tokenizer, random_model
+from tiny import CHATML, SMALL, byte_level_tokenizer, metaspace_tokenizer, random_model
 from transformers import (
     DeepseekV3Config,
     GenerationConfig,
@@ -35,15 +35,6 @@ from demo.make.calibrate import write_corpus
 from heads import probe
 from heads.score import AlignedPair
 
-SHAPE: dict[str, Any] = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "max_position_embeddings": 2048,
-}
 NO_SYSTEM = CHATML.replace(
     "{% for", "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}{% for", 1
 )
@@ -53,7 +44,7 @@ def checkpoint(folder: Path, kind: Any, template: str = CHATML) -> Path:
     """A random model of a real architecture, as a folder."""
     tokenizer = byte_level_tokenizer()
     end = int(tokenizer.eos_token_id or 0)
-    config = kind(vocab_size=len(tokenizer), bos_token_id=None, eos_token_id=end, pad_token_id=end, **SHAPE)
+    config = kind(vocab_size=len(tokenizer), bos_token_id=None, eos_token_id=end, pad_token_id=end, **SMALL)
     model = random_model(config, "sdpa")
     model.generation_config = GenerationConfig(do_sample=False, eos_token_id=end, pad_token_id=end)
     model.save_pretrained(folder)
@@ -152,7 +143,7 @@ def test_rows_that_differ_from_the_models_own_are_refused(monkeypatch: pytest.Mo
     from heads.calibrate import Subject
 
     tokenizer = byte_level_tokenizer()
-    config = Qwen3Config(vocab_size=len(tokenizer), **SHAPE)
+    config = Qwen3Config(vocab_size=len(tokenizer), **SMALL)
     layout = PromptLayout(tokenizer, PromptConfig(), "en", "de")
     subject = Subject(random_model(config, IMPLEMENTATION), tokenizer, layout, "X", "en-de")
     pair = AlignedPair(("the", "old", "teacher"), "der alte Lehrer", ((0, 3), (4, 8), (9, 15)), (frozenset({0}),) * 3)

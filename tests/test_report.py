@@ -179,9 +179,9 @@ def test_runs_without_traces_are_replayed_from_their_logs(tmp_path: Path, refere
     assert group.runs[0].budget is None
     assert group.anchors == []
     assert alignatt("report", scores, "-o", tmp_path / "r.html") == 0
-    assert sorted(path.name for path in tmp_path.glob("r-*.svg")) == [
-        "r-en-de-bleu.svg", "r-en-de-chrf.svg", "r-en-de-computation.svg",
-    ]  # fmt: skip
+    assert {path.stem for path in tmp_path.glob("r-*.svg")} == {
+        f"r-en-de-{plot}" for plot in ("bleu", "chrf", "computation")
+    }
 
 
 def test_taken_back_words_are_gone_from_the_replay(tmp_path: Path) -> None:
@@ -206,16 +206,11 @@ def test_published_results_are_shown_only_on_their_own_talks(runs: list[Path], m
     assert "AlignAtt4LLM offline offline" not in names
 
 
-@pytest.mark.parametrize(
-    ("arguments", "pattern"),
-    [
-        (["-o", "report.pdf"], "a file that ends in .html"),
-        (["nowhere"], r"nowhere has no scores\.json"),
-    ],
-)
-def test_refusals(runs: list[Path], arguments: list[str], pattern: str) -> None:
-    with pytest.raises(UserError, match=pattern):
-        alignatt("report", runs[0], *arguments)
+def test_refusals(runs: list[Path]) -> None:
+    with pytest.raises(UserError, match=r"a file that ends in \.html"):
+        alignatt("report", runs[0], "-o", "report.pdf")
+    with pytest.raises(UserError, match=r"nowhere has no scores\.json"):
+        alignatt("report", runs[0], "nowhere")
 
 
 def test_audio_that_has_moved_is_named(tmp_path: Path, runs: list[Path]) -> None:
@@ -338,17 +333,13 @@ def test_light_dark_and_phone(page: Page, width: int, dark: bool) -> None:
     page.size(width, 844, mobile=width < 500, dark=dark)
     page.wait(f"innerWidth === {width}")
     assert page.run("document.documentElement.scrollWidth") <= width
-    background, ink = page.run(
-        "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
-    )
 
-    def brightness(colour: str) -> float:
+    def brightness(of: str, what: str) -> float:
+        colour = page.run(f"getComputedStyle(document.querySelector('{of}')).{what}")
         return sum(map(int, re.findall(r"\d+", colour)[:3])) / 3
 
-    assert (brightness(background) < 60) == dark
-    assert abs(brightness(background) - brightness(ink)) > 150
-    plot_ink = page.run("getComputedStyle(document.querySelector('figure svg text')).fill")
-    assert (brightness(plot_ink) > 140) == dark
+    assert (brightness("body", "backgroundColor") < 60) == dark
+    assert abs(brightness("body", "backgroundColor") - brightness("body", "color")) > 150
+    assert (brightness("figure svg text", "fill") > 140) == dark
     page.run("document.querySelector('#theme').click()")
-    switched = page.run("getComputedStyle(document.body).backgroundColor")
-    assert (brightness(switched) < 60) != dark
+    assert (brightness("body", "backgroundColor") < 60) != dark
