@@ -100,11 +100,9 @@ class Oracle:
     _from_byte: int = 0
     _first: int = 0
 
-    delay_s = 0.0
-
-    def transcribe(self, samples: Samples, previous: str = "", *_: object) -> list[SourceWord]:
+    def transcribe(self, samples: Samples) -> list[SourceWord]:
         """What the clip says; ValueError when it is not part of the talk."""
-        self.n_transcribed += len(self.transcriber.transcribe(samples, previous).words)
+        self.n_transcribed += len(self.transcriber.transcribe(samples).words)
         self._from_byte = self.talk.pcm.index(_pcm(samples[:N_FOUND_BY]), self._from_byte)
         start_s = self._from_byte / 2 / SAMPLE_RATE_HZ
         end_s = start_s + len(samples) / SAMPLE_RATE_HZ

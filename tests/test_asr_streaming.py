@@ -52,9 +52,7 @@ class Planted:
         self.clips: list[tuple[float, float]] = []
         self.from_byte = 0
 
-    delay_s = 0.0
-
-    def transcribe(self, samples: Samples, previous: str = "", *_: object) -> list[SourceWord]:
+    def transcribe(self, samples: Samples) -> list[SourceWord]:
         self.from_byte = self.bytes.index(samples[:64].tobytes(), self.from_byte)
         start_s = self.from_byte / 4 / SAMPLE_RATE_HZ
         end_s = start_s + len(samples) / SAMPLE_RATE_HZ
@@ -134,9 +132,7 @@ class Deaf:
         self.text = text
         self.longest_s = 0.0
 
-    delay_s = 0.0
-
-    def transcribe(self, samples: Samples, previous: str = "", *_: object) -> str:
+    def transcribe(self, samples: Samples) -> str:
         self.longest_s = max(self.longest_s, len(samples) / SAMPLE_RATE_HZ)
         return self.text
 
