@@ -53,7 +53,7 @@ setup: $(STAMP) ## make .venv with pinned packages
 $(STAMP): pyproject.toml vllm_rows/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …" >&2; exit 2; }
-	$(PYTHON) -m venv .venv
+	[ -x $(BIN)/pip ] || $(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e ./vllm_rows -e '.[dev]'
 	@$(BIN)/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e ./vllm_rows -e '.[heads]' \
 	  || echo "eflomal was not built (it needs gcc): heads can be calibrated on given alignments only." >&2
