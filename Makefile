@@ -16,8 +16,8 @@ CONSTRAINTS = $(if $(wildcard $(VLLM_STAMP)),constraints-vllm.txt,constraints.tx
 
 # PROFILE: demo (the shipped tiny model, any machine), or where the full models run: a40, a100-40, h100, cpu.
 PROFILE ?= demo
-# ENGINE: hf (Transformers) or vllm. What another engine than the profile's own makes has a folder of its own.
-OWN_ENGINE := $(if $(filter demo,$(PROFILE)),hf,vllm)
+# ENGINE: transformers or vllm. What another engine than the profile's own makes has a folder of its own.
+OWN_ENGINE := $(if $(filter demo,$(PROFILE)),transformers,vllm)
 ENGINE ?= $(OWN_ENGINE)
 OUT ?= out/$(PROFILE)$(if $(filter-out $(OWN_ENGINE),$(ENGINE)),-$(ENGINE))
 # More keys for an evaluated run, e.g. SET="policy.margin_words=1".
@@ -46,7 +46,7 @@ PLAIN := not vllm and not browser and not real
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-zA-Z].*:.*## / { printf "%-24s %s\n", $$1, $$2 }' Makefile
-	@echo "Variables: PROFILE=demo|a40|a100-40|h100|cpu ENGINE=hf|vllm TALKS=\"audio …\" SEGMENTS=yaml REFERENCES=folder OUT=folder SET=\"key=value …\" COMET=1"
+	@echo "Variables: PROFILE=demo|a40|a100-40|h100|cpu ENGINE=transformers|vllm TALKS=\"audio …\" SEGMENTS=yaml REFERENCES=folder OUT=folder SET=\"key=value …\" COMET=1"
 
 setup: $(STAMP) ## make .venv with pinned packages
 
@@ -59,7 +59,7 @@ $(STAMP): pyproject.toml vllm_rows/pyproject.toml constraints.txt
 	  || echo "eflomal was not built (it needs gcc): heads can be calibrated on given alignments only." >&2
 	@touch $@
 
-vllm: $(VLLM_STAMP) ## add vLLM to .venv (the engine of attention rows at speed, docs/capture.md)
+vllm: $(VLLM_STAMP) ## add vLLM to .venv (the engine of attention rows at speed, vllm_rows/README.md)
 
 # The CPU build asks for CUDA builds of three packages that fail at import and are not needed.
 $(VLLM_STAMP): constraints-vllm.txt | $(STAMP)
@@ -91,7 +91,7 @@ eval-ende-high: ## English → German within 4 s, scored (likewise enit, enzh)
 # weights are newer, or when SET has other keys of the models (a SET with quotes is not passed on to it).
 $(EVALS): PAIR = $(firstword $(subst -, ,$*))
 $(EVALS): AGENT = $(BIN)/simulstream --agent agent.AlignAttAgent --src-lang en --tgt-lang $(PAIR:en%=%) --quiet --source $(TALKS)$(ON_ENGINE)
-$(EVALS): ON_ENGINE = $(if $(filter-out $(OWN_ENGINE),$(ENGINE)), --set mt.engine=$(ENGINE) asr.qwen3.engine=$(ENGINE))
+$(EVALS): ON_ENGINE = $(if $(filter-out $(OWN_ENGINE),$(ENGINE)), --set mt.backend=$(ENGINE)$(if $(filter-out demo,$(PROFILE)), asr.backend=$(ENGINE) asr.aligner.backend=$(ENGINE)))
 $(EVALS): OFFLINE = $(OUT)/$(PAIR)-offline
 $(EVALS): OF_MODELS = $(if $(findstring ',$(SET))$(findstring ",$(SET)),,$(filter asr.% mt.%,$(SET)))
 $(EVALS): MADE_OF = $(strip $(TALKS) $(OF_MODELS))
@@ -174,5 +174,5 @@ $(COMET_STAMP): constraints-comet.txt
 	@touch $@
 
 clean: ## remove results, builds and caches; the environments stay
-	rm -rf out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf out build dist *.egg-info vllm_rows/build vllm_rows/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find agent bench demo eval heads tests vllm_rows -name __pycache__ -type d -prune -exec rm -rf {} +

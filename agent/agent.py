@@ -17,13 +17,12 @@ import numpy.typing as npt
 from simulstream.server.speech_processors import SpeechProcessor
 from simulstream.server.speech_processors.incremental_output import IncrementalOutput
 
-from agent import stages, trace
-from agent.asr import build_recognizer, listen
+from agent import languages, stages, trace
 from agent.asr.contract import SAMPLE_RATE_HZ
 from agent.config import AgentConfig, check_direction, from_namespace
-from agent.models import ModelCache
-from agent.mt.units import CJK_LANGUAGES, surface_tokens
-from agent.overlap import BesideAligner
+from agent.models import ModelCache, build_recogniser
+from agent.mt.units import surface_tokens
+from agent.overlap import BesideAligner, listen
 from agent.session import Session
 from agent.words import Hypothesis
 
@@ -32,7 +31,7 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
     """Simultaneous speech translation with a recogniser, a decoder-only model and an acceptance policy.
 
     Output is append-only: ``deleted_tokens`` is always empty. Tokens are white-space words, or single characters when
-    the target is Chinese.
+    the target language writes no spaces.
     """
 
     models: ClassVar[ModelCache] = ModelCache()
@@ -43,11 +42,9 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
         super().__init__(config)
         self._source_lang = self._settings.source_lang
         self._target_lang = self._settings.target_lang
-        self._recognizer = build_recognizer(self._settings)
-        if self._settings.session.overlap == "aligner":
-            listen(self._recognizer, self._expect)
-        self._session: Session | None = None
-        self._overlap: BesideAligner | None = None
+        self._recogniser = build_recogniser(self._settings)
+        listen(self._recogniser, lambda expected: self._live_session().begin(expected))
+        self._session: BesideAligner | None = None
         self._number = next(self._numbers)
         self._stream = 0
         self._listeners: list[trace.Listener] = []
@@ -64,15 +61,15 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
         return self._settings.speech_chunk_size
 
     def set_source_language(self, language: str) -> None:
-        """Language code of the speech. UserError when the direction is not served."""
-        check_direction(language, self._target_lang)
+        """Language code of the speech. UserError when the direction to the target language is not served."""
+        check_direction(self._settings, language, self._target_lang)
         if language != self._source_lang:
             self._end_session()
         self._source_lang = language
 
     def set_target_language(self, language: str) -> None:
-        """Language code of the translation. UserError when the direction is not served."""
-        check_direction(self._source_lang, language)
+        """Language code of the translation. The toolkit sets it first: the direction is known with the source's."""
+        languages.get(language)
         if language != self._target_lang:
             self._end_session()
         self._target_lang = language
@@ -84,20 +81,20 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
     def process_chunk(self, waveform: npt.NDArray[np.float32]) -> IncrementalOutput:
         """Hear a chunk (float32 mono, 16 kHz, [-1, 1]) and return what may be said now."""
         samples = np.asarray(waveform, dtype=np.float32)
-        return self._step(lambda: self._recognizer.push(samples), len(samples) / SAMPLE_RATE_HZ)
+        return self._step(lambda: self._recogniser.push(samples), len(samples) / SAMPLE_RATE_HZ)
 
     def end_of_stream(self) -> IncrementalOutput:
         """Say everything that was still held."""
-        return self._step(self._recognizer.flush, 0.0)
+        return self._step(self._recogniser.flush, 0.0)
 
     def tokens_to_string(self, tokens: list[str]) -> str:
         """Words joined by spaces, or characters joined by nothing."""
-        return ("" if self._target_lang in CJK_LANGUAGES else " ").join(tokens)
+        return languages.get(self._target_lang).joiner.join(tokens)
 
     def clear(self) -> None:
         """Forget the stream; languages go back to the configuration's. Idempotent."""
         self._end_session()
-        self._recognizer.reset()
+        self._recogniser.reset()
         self._source_lang = self._settings.source_lang
         self._target_lang = self._settings.target_lang
 
@@ -107,7 +104,7 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
                 hypothesis = self._recognised(recognise)
             asr_s = timer.total_s
             session = self._live_session()
-            records = (self._overlap or session).step(hypothesis)
+            records = session.step(hypothesis)
             tokens = surface_tokens("".join(record.accepted for record in records), self._target_lang)
             tokens = [token for token in tokens if token]
             output = IncrementalOutput(tokens, self.tokens_to_string(tokens), [], "")
@@ -119,15 +116,9 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
         try:
             return recognise()
         except Exception:
-            if self._overlap is not None:
-                self._overlap.drop()
+            if self._session is not None:
+                self._session.drop()
             raise
-
-    def _expect(self, hypothesis: Hypothesis) -> None:
-        """The recogniser knows the words of a chunk, and is about to time them."""
-        self._live_session()
-        if self._overlap is not None:
-            self._overlap.begin(hypothesis)
 
     def _tell(self, line: dict[str, Any]) -> None:
         if self._trace is not None:
@@ -137,14 +128,13 @@ class AlignAttAgent(SpeechProcessor):  # type: ignore[misc]
 
     def _end_session(self) -> None:
         if self._session is not None:
-            (self._overlap or self._session).close()
-            self._session = self._overlap = None
+            self._session.close()
+            self._session = None
             self._stream += 1
 
-    def _live_session(self) -> Session:
+    def _live_session(self) -> BesideAligner:
         if self._session is None:
             translator = self.models.translator(self._settings, self._source_lang, self._target_lang)
-            self._session = Session(translator, self._settings.session, f"{self._number}.{self._stream}")
-            if self._settings.session.overlap == "aligner":
-                self._overlap = BesideAligner(self._session)
+            session = Session(translator, self._settings.session, f"{self._number}.{self._stream}")
+            self._session = BesideAligner(session)
         return self._session

@@ -19,8 +19,6 @@ class Published:
     size_gb: float = 0.0
     licence: str = "see the model card"
     access: str = "open"
-    unused: tuple[str, ...] = ()
-    """Files that are not downloaded: the weights again, in a layout that is not read here."""
 
 
 CATALOGUE = (
@@ -41,14 +39,6 @@ CATALOGUE = (
         "word times, layout for Transformers",
         0.0,
         "Apache-2.0",
-    ),
-    Published(
-        "mistralai/Voxtral-Mini-4B-Realtime-2602",
-        "2769294da9567371363522aac9bbcfdd19447add",
-        "recogniser, layout for vLLM",
-        8.86,
-        "Apache-2.0",
-        unused=("model*.safetensors*",),
     ),
     Published(
         "google/gemma-4-E4B-it",
@@ -75,3 +65,36 @@ def revision_of(model: str, wanted: str) -> str:
     entry = published(model)
     own = entry.revision if entry else ""
     return own if wanted in ("", *(other.revision for other in CATALOGUE)) else wanted
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A model that a configuration names: under which key, a folder or repository, its revision (may be empty), and
+    what runs it.
+
+    ``backend``: ``transformers``, ``vllm``, or another library. ``gpu_share``, ``cache_gib``: vllm: share of the GPU's
+    memory, and GiB of KV cache that are taken beside the weights instead of the share (0: none given).
+    """
+
+    key: str
+    model: str
+    revision: str = ""
+    backend: str = ""
+    gpu_share: float = 0.0
+    cache_gib: float = 0.0
+
+    @property
+    def published(self) -> Published | None:
+        """What the catalogue says about it."""
+        return published(self.model)
+
+    @property
+    def address(self) -> str:
+        """What `agent.weights.parse_name` reads as this repository and revision."""
+        own = self.published.revision if self.published else ""
+        return self.model if self.revision in ("", own) else f"{self.model}@{self.revision}"
+
+    @property
+    def label(self) -> str:
+        """Name with the first eight digits of the revision."""
+        return f"{self.model}@{self.revision[:8]}" if self.revision else self.model

@@ -1,181 +1,89 @@
-"""Every knob of the agent, declared once with its unit and default.
+"""Every knob of the agent: its groups, how a configuration is read, and how it is checked.
 
 A configuration is a YAML file that simulstream reads as it is. `load` reads a file or a preset, `from_namespace` takes
-the object simulstream hands to a speech processor; unknown keys and wrong types are errors that say what is valid.
+the object simulstream hands to a speech processor; unknown keys and wrong types are errors that say what is valid. The
+keys of ``asr`` and ``policy`` are those of the recogniser and the policy that they name, which may be a user's own
+class (`agent.plugins`); the keys of ``mt`` stand in `agent.mt.config`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 import yaml
 
-from agent.catalogue import revision_of
+from agent import languages
+from agent.asr.contract import RecogniserConfig
 from agent.errors import UserError, nearest
+from agent.keys import build, key
+from agent.mt.config import MtConfig
+from agent.mt.policy.contract import Policy
+from agent.plugins import POLICIES, RECOGNISERS, load_class, name_of
 
 PRESETS = Path(__file__).parent / "presets"
-SOURCE_LANGUAGES = ("en",)
-TARGET_LANGUAGES = ("de", "it", "zh")
-ALIGNING_ENGINES = ("qwen3", "voxtral")
-"""Values of ``asr.engine`` whose word times come from a forced aligner."""
+EMBEDDED_MODEL, EMBEDDED_DIRECTIONS = "demo/model", ("en-de", "en-it", "en-zh")
+RENAMED = {
+    "asr.engine": "asr.recogniser",
+    "asr.qwen3.aligner": "asr.aligner.model",
+    "asr.qwen3.aligner_revision": "asr.aligner.revision",
+    "asr.qwen3.aligner_gpu_share": "asr.aligner.gpu_share",
+    "asr.qwen3.aligner_cache_gib": "asr.aligner.cache_gib",
+    "asr.qwen3.engine": "asr.backend",
+    "asr.qwen3.rollback_tokens": "",
+    "asr.qwen3": "asr",
+    "asr.voxtral": "",
+    "mt.engine": "mt.backend",
+    "mt.early_stop": "",
+    "mt.reuse_drafts": "",
+    "mt.release_held": "",
+    "session.overlap": "",
+}
+"""Keys of before version 0.2 and what they are called now; empty: gone."""
+_CHOOSERS = {"asr": ("recogniser", "sphinx", RECOGNISERS), "policy": ("name", "alignatt", POLICIES)}
+"""By group: the key that names its class, the default, the names that are known."""
 
 
-@dataclass(frozen=True)
-class Qwen3Config:
-    """The ``qwen3`` recogniser: Qwen3-ASR (``asr.model``) with its forced aligner. For ``voxtral`` too, where not said
-    otherwise."""
-
-    aligner: str = "Qwen/Qwen3-ForcedAligner-0.6B-hf"
-    """Folder or hub id of the model that gives word times."""
-    revision: str = ""
-    """Of the recogniser on the hub; this, like the other revisions: empty for the catalogue's (agent/catalogue.py)."""
-    aligner_revision: str = revision_of("Qwen/Qwen3-ForcedAligner-0.6B-hf", "")
-    engine: Literal["hf", "vllm"] = "hf"
-    """Transformers, one request at a time, or vLLM, which batches the requests of all streams. voxtral: only what the
-    aligner runs on."""
-    gpu_share: float = 0.2
-    """vllm: share of the GPU's memory for the recogniser; all engines' shares together are less than 1."""
-    aligner_gpu_share: float = 0.1
-    cache_gib: float = 0.0
-    """vllm: size of the recogniser's KV cache; 0: what gpu_share leaves, on a CPU 0.5 GiB."""
-    aligner_cache_gib: float = 0.0
-    context: str = ""
-    """qwen3: words to expect, e.g. names and terms of the talk."""
-    timeout_s: float = 60.0
-    """A request that takes longer has failed: hf cuts it off, vllm starts its engine again, once."""
+def _choose(group: str, base: type[Any], tree: Any, where: str) -> Any:
+    """The group's class with the values of ``tree``."""
+    if isinstance(tree, base):
+        return tree
+    if not isinstance(tree, dict):
+        raise UserError(f"Key '{where.rstrip('.')}' is a group of keys, not {tree!r}.")
+    name_key, default, known = _CHOOSERS[group]
+    name = str(tree.get(name_key, default))
+    cls = load_class(name, known, base, f"{where}{name_key}")
+    fields = [field.name for field in dataclasses.fields(cls)]
+    rest = {key: value for key, value in tree.items() if key != name_key}
+    for unknown in rest.keys() - set(fields):
+        raise UserError(f"Unknown key '{where}{unknown}': {name} has none.{nearest(str(unknown), [*fields, name_key])}")
+    return build(cls, rest, where)
 
 
-@dataclass(frozen=True)
-class VoxtralConfig:
-    """The ``voxtral`` recogniser: Voxtral Realtime (``asr.model``) on vLLM."""
-
-    delay_ms: int = 480
-    """How long after it was heard a word is written: a multiple of 80 up to 1200, or 2400."""
+def _choose_recogniser(tree: Any, where: str) -> Any:
+    return _choose("asr", RecogniserConfig, tree, where)
 
 
-@dataclass(frozen=True)
-class AsrConfig:
-    """Speech recognition."""
-
-    engine: Literal["sphinx", "replay", "qwen3", "voxtral"] = "sphinx"
-    model: str = "demo/asr"
-    """Folder (qwen3, voxtral: or hub id) of the recogniser's model; for ``replay`` a recording (see ``record_asr``)."""
-    max_live_s: float = 28.0
-    """Upper bound of the live tail: when no sentence ends, it is cut at the best pause."""
-    sentence_pause_s: float = 0.45
-    """A silence of this length ends a sentence (recognisers that give no punctuation)."""
-    hypotheses_to_agree: int = 2
-    """So many successive hypotheses must share a sentence before it is committed (qwen3, voxtral)."""
-    qwen3: Qwen3Config = field(default_factory=Qwen3Config)
-    voxtral: VoxtralConfig = field(default_factory=VoxtralConfig)
-
-
-@dataclass(frozen=True)
-class PromptConfig:
-    """The chat turns around the source; ``{source_language}`` and ``{target_language}`` become English names."""
-
-    system: str = "Translate {source_language} speech to {target_language}."
-    header: str = ""
-    """One line before the source inside the user turn; may be empty."""
-    template: str = ""
-    """File of a Jinja chat template to use instead of the model's own (for models that have none)."""
-
-
-@dataclass(frozen=True)
-class VllmConfig:
-    """The ``vllm`` engine. One engine serves all sessions and directions of a process."""
-
-    max_num_seqs: int = 16
-    """Drafts decoded at once; more of them wait."""
-    max_model_len: int = 4096
-    """Longest prompt with its draft in tokens; the model's own limit where that is smaller."""
-    gpu_memory_utilization: float = 0.9
-    """Share of the GPU's memory for weights and KV cache."""
-    kv_cache_gib: float = 0.0
-    """Size of the KV cache; 0: what gpu_memory_utilization leaves, on a CPU 1 GiB."""
-    tensor_parallel: int = 1
-    """GPUs that share the model."""
-    compile: bool = True
-    """Compile the model: slower start (less so the second time), faster steps. False also means no CUDA graphs."""
-    cuda_graphs: Literal["none", "piecewise", "full_and_piecewise"] = "piecewise"
-    attention_backend: Literal["auto", "flash_attn", "triton_attn"] = "auto"
-    """On a GPU. Where vLLM's own choice is none of the two, attention rows need one of them."""
-
-
-@dataclass(frozen=True)
-class MtConfig:
-    """Machine translation."""
-
-    engine: Literal["hf", "vllm"] = "hf"
-    model: str = "demo/model"
-    """Folder or hub id of a decoder-only model with a chat template."""
-    revision: str = ""
-    head_set: str = "demo"
-    """Head set: a name under agent/head_sets, or a path; ``{src}`` and ``{tgt}`` are replaced by language codes."""
-    n_heads: int = 0
-    """How many heads of the set to use, best first; 0 for all of them."""
-    max_draft_tokens: int = 16
-    max_final_tokens: int = 160
-    """Upper bound of the final pass; the bound used is min(this, max(32, 3 x source tokens + 24))."""
-    prompt: PromptConfig = field(default_factory=PromptConfig)
-    device: str = "auto"
-    dtype: str = "float32"
-    threads: int = 1
-    """CPU threads of the translation model; small models are fastest with one."""
-    vllm: VllmConfig = field(default_factory=VllmConfig)
-
-
-@dataclass(frozen=True)
-class PolicyConfig:
-    """Which drafted words are committed."""
-
-    name: Literal["alignatt", "paper", "local-agreement", "wait-k", "cut-last", "offline"] = "alignatt"
-    margin_words: int = 2
-    """alignatt: a word is held while its attention peaks on one of the last so many accessible words."""
-    confirmations: int = 0
-    """alignatt: so many earlier drafts after the same accepted text must have had the word too."""
-    closure_guard: bool = True
-    """alignatt: when the draft closes a sentence that the source has not closed, its last word is held."""
-    margin_tokens: int = 1
-    """paper: tokens beyond the accessible source that the peak may reach."""
-    median_width: int = 7
-    """paper: width of the median filter over the source axis; 1 switches it off."""
-    z_score: bool = True
-    """paper: normalise each head's rows by the earlier draft tokens."""
-    min_peak: float = 0.0
-    """paper: smallest admissible weight at the peak; 0 switches it off."""
-    min_accessible_mass: float = 0.0
-    """paper: smallest admissible attention mass on accessible source; 0 switches it off."""
-    agree: int = 2
-    """local-agreement: successive drafts that must share a prefix."""
-    k: int = 3
-    """wait-k: source words the target stays behind."""
-    units_per_word: float = 1.0
-    """wait-k: target units (words; in Chinese characters) allowed for each source word heard."""
-    cut_words: int = 2
-    """cut-last: words withheld from every draft."""
+def _choose_policy(tree: Any, where: str) -> Any:
+    return _choose("policy", Policy, tree, where)
 
 
 @dataclass(frozen=True)
 class SessionConfig:
     """One stream."""
 
-    hold_back_s: float = 0.0
+    hold_back_s: float = key(0.0, low=0.0)
     """Source words that ended less than this before now are visible but not accessible."""
-    min_stability: int = 1
+    min_stability: int = key(1, low=1)
     """Source words that have survived fewer hypotheses are visible but not accessible."""
-    first_draft_s: float = 0.0
+    first_draft_s: float = key(0.0, low=0.0)
     """No draft before so much audio has been heard."""
-    context_sentences: int = 1
+    context_sentences: int = key(1, low=0)
     """Finished sentences kept, with their translations, before the live one in the prompt."""
-    overlap: Literal["none", "aligner"] = "none"
-    """``aligner``: drafting begins beside the word times of the chunk; the same text."""
 
 
 @dataclass(frozen=True)
@@ -183,41 +91,54 @@ class AgentConfig:
     """Everything. The first five keys are simulstream's own."""
 
     type: str = "agent.AlignAttAgent"
-    speech_chunk_size: float = 0.85
+    """Speech processor class."""
+    speech_chunk_size: float = key(0.85, low=0.02)
     """Seconds of audio per step."""
     latency_unit: Literal["word", "char"] = "word"
+    """What latency is counted in; follows from the target language."""
     detokenizer_type: Literal["simuleval"] = "simuleval"
+    """For simulstream's tools."""
     source_lang: str = "en"
+    """Code of the language spoken."""
     target_lang: str = "de"
+    """Code of the language wanted."""
     regime: Literal["low", "high"] = "low"
+    """Latency regime that the run is judged by; changes nothing else."""
     trace: str = ""
-    """File for one JSON line per step; empty for none."""
+    """File for one JSON line per step; empty for none. An output folder always has one."""
     record_asr: str = ""
     """Folder that receives each stream's hypotheses for later ``replay``; empty for none."""
-    asr: AsrConfig = field(default_factory=AsrConfig)
+    asr: RecogniserConfig = field(
+        default_factory=lambda: _choose_recogniser({}, "asr."), metadata={"choose": _choose_recogniser}
+    )
     mt: MtConfig = field(default_factory=MtConfig)
-    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    policy: Policy = field(default_factory=lambda: _choose_policy({}, "policy."), metadata={"choose": _choose_policy})
     session: SessionConfig = field(default_factory=SessionConfig)
 
+    @property
+    def recogniser_name(self) -> str:
+        """Value of ``asr.recogniser``."""
+        return name_of(type(self.asr), RECOGNISERS)
 
-def preset_names() -> list[str]:
-    """Names accepted by ``--preset``, e.g. ``ende-low``."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    @property
+    def policy_name(self) -> str:
+        """Value of ``policy.name``."""
+        return name_of(type(self.policy), POLICIES)
 
 
 def preset_path(name: str) -> Path:
-    """The YAML file of a preset; UserError with the nearest name when there is none."""
-    if name not in preset_names():
-        raise UserError(f"Unknown preset '{name}'.{nearest(name, preset_names())}")
+    """The YAML file of a preset of the embedded model; UserError with the nearest name when there is none."""
+    names = [path.stem for path in PRESETS.glob("*-*.yaml") if not path.stem.startswith("full")]
+    if name not in names:
+        raise UserError(f"Unknown preset '{name}'.{nearest(name, names)}")
     return PRESETS / f"{name}.yaml"
 
 
 def load(path: Path, overrides: Mapping[str, Any] | None = None) -> AgentConfig:
     """Read a YAML file, apply dotted ``overrides`` (``{"policy.margin_words": 1}``), validate."""
     tree = read_yaml(path)
-    for key, value in (overrides or {}).items():
-        set_key(tree, key, value)
-    return validate(_build(AgentConfig, tree, ""))
+    override(tree, overrides or {})
+    return from_tree(tree)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -239,13 +160,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def parse_assignment(text: str) -> tuple[str, Any]:
     """``policy.margin_words=1`` → ``("policy.margin_words", 1)``; the value is read as YAML."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
         raise UserError(f"--set wants key=value, e.g. --set policy.margin_words=1, not '{text}'.")
     try:
-        return key.strip(), yaml.safe_load(value) if value else ""
+        return name.strip(), yaml.safe_load(value) if value else ""
     except yaml.YAMLError as error:
-        raise UserError(f"--set {key.strip()}: '{value}' is not a value.") from error
+        raise UserError(f"--set {name.strip()}: '{value}' is not a value.") from error
 
 
 def set_key(tree: dict[str, Any], dotted: str, value: Any) -> None:
@@ -259,157 +180,83 @@ def set_key(tree: dict[str, Any], dotted: str, value: Any) -> None:
     tree[last] = value
 
 
+def override(tree: dict[str, Any], keys: Mapping[str, Any]) -> None:
+    """Set dotted ``keys`` in a tree. Where they name another recogniser or policy than the tree does, those keys of the
+    tree go that the new one does not have, and its model."""
+    for group, (name_key, default, known) in _CHOOSERS.items():
+        given = tree.get(group)
+        name = keys.get(f"{group}.{name_key}")
+        if not isinstance(given, dict) or name is None or name == given.get(name_key, default):
+            continue
+        cls = load_class(str(name), known, object, f"{group}.{name_key}")
+        fields = {field.name for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+        tree[group] = {k: v for k, v in given.items() if k in fields - {"model", "revision"}}
+    for dotted, value in keys.items():
+        set_key(tree, dotted, value)
+
+
 def from_namespace(config: SimpleNamespace | Mapping[str, Any] | AgentConfig) -> AgentConfig:
     """The configuration simulstream hands to a speech processor, checked."""
-    if isinstance(config, AgentConfig):
-        return config
-    return validate(_build(AgentConfig, _plain(config), ""))
+    return config if isinstance(config, AgentConfig) else from_tree(_plain(config))
+
+
+def from_tree(tree: dict[str, Any]) -> AgentConfig:
+    """Nested plain dict to a checked configuration."""
+    for dotted, value in _flat(tree):
+        _refuse_old(dotted, value)
+    return validate(build(AgentConfig, tree))
 
 
 def to_dict(config: AgentConfig) -> dict[str, Any]:
     """Nested plain dict, in declaration order; ``yaml.safe_dump`` of it is a valid configuration file."""
-    return dataclasses.asdict(config)
+    tree = dataclasses.asdict(config)
+    tree["asr"] = {"recogniser": config.recogniser_name, **tree["asr"]}
+    tree["policy"] = {"name": config.policy_name, **tree["policy"]}
+    return tree
 
 
 def validate(config: AgentConfig) -> AgentConfig:
-    """Cross-field checks. Returns the configuration with the latency unit that its target language needs."""
-    check_direction(config.source_lang, config.target_lang)
-    for name, value, low in (
-        ("speech_chunk_size", config.speech_chunk_size, 0.02),
-        ("asr.max_live_s", config.asr.max_live_s, 2.0),
-        ("asr.sentence_pause_s", config.asr.sentence_pause_s, 0.05),
-        ("asr.hypotheses_to_agree", config.asr.hypotheses_to_agree, 1),
-        ("asr.qwen3.gpu_share", config.asr.qwen3.gpu_share, 0.01),
-        ("asr.qwen3.aligner_gpu_share", config.asr.qwen3.aligner_gpu_share, 0.01),
-        ("asr.qwen3.cache_gib", config.asr.qwen3.cache_gib, 0.0),
-        ("asr.qwen3.aligner_cache_gib", config.asr.qwen3.aligner_cache_gib, 0.0),
-        ("asr.qwen3.timeout_s", config.asr.qwen3.timeout_s, 1.0),
-        ("mt.max_draft_tokens", config.mt.max_draft_tokens, 1),
-        ("mt.max_final_tokens", config.mt.max_final_tokens, 1),
-        ("mt.n_heads", config.mt.n_heads, 0),
-        ("mt.threads", config.mt.threads, 1),
-        ("mt.vllm.max_num_seqs", config.mt.vllm.max_num_seqs, 1),
-        ("mt.vllm.max_model_len", config.mt.vllm.max_model_len, 64),
-        ("mt.vllm.gpu_memory_utilization", config.mt.vllm.gpu_memory_utilization, 0.01),
-        ("mt.vllm.kv_cache_gib", config.mt.vllm.kv_cache_gib, 0.0),
-        ("mt.vllm.tensor_parallel", config.mt.vllm.tensor_parallel, 1),
-        ("policy.margin_words", config.policy.margin_words, 0),
-        ("policy.confirmations", config.policy.confirmations, 0),
-        ("policy.median_width", config.policy.median_width, 1),
-        ("policy.agree", config.policy.agree, 2),
-        ("policy.k", config.policy.k, 0),
-        ("policy.cut_words", config.policy.cut_words, 0),
-        ("session.hold_back_s", config.session.hold_back_s, 0.0),
-        ("session.first_draft_s", config.session.first_draft_s, 0.0),
-        ("session.min_stability", config.session.min_stability, 1),
-        ("session.context_sentences", config.session.context_sentences, 0),
-    ):
-        if not value >= low:
-            raise UserError(f"Key '{name}' must be at least {low}, not {value}.")
-    if config.mt.vllm.gpu_memory_utilization > 1:
-        raise UserError("Key 'mt.vllm.gpu_memory_utilization' is a share of the GPU's memory: at most 1.")
-    _check_voxtral(config.asr)
-    if config.asr.max_live_s > 300:
-        raise UserError(f"Key 'asr.max_live_s' must be at most 300, not {config.asr.max_live_s}.")
-    if config.policy.median_width % 2 == 0:
-        raise UserError(f"Key 'policy.median_width' must be odd, not {config.policy.median_width}.")
-    config = dataclasses.replace(config, latency_unit="char" if config.target_lang == "zh" else "word")
-    return _with_revisions(config)
+    """Cross-field checks. Returns the configuration with the latency unit that its target language needs, and with the
+    catalogue's revisions of known models: what is downloaded is what is run."""
+    check_direction(config, config.source_lang, config.target_lang)
+    unit = languages.get(config.target_lang).unit
+    return replace(config, latency_unit=unit, asr=config.asr.checked(), mt=config.mt.checked())
 
 
-def _with_revisions(config: AgentConfig) -> AgentConfig:
-    """Known models without a revision of their own get the catalogue's: what is downloaded is what is run."""
-    asr, mt = config.asr, config.mt
-    speech = dataclasses.replace(
-        asr.qwen3,
-        revision=revision_of(asr.model, asr.qwen3.revision),
-        aligner_revision=revision_of(asr.qwen3.aligner, asr.qwen3.aligner_revision),
-    )
-    return dataclasses.replace(
-        config,
-        asr=dataclasses.replace(asr, qwen3=speech),
-        mt=dataclasses.replace(mt, revision=revision_of(mt.model, mt.revision)),
-    )
-
-
-def _check_voxtral(asr: AsrConfig) -> None:
-    """UserError when the recogniser ``voxtral`` cannot do what is asked of it."""
-    delay_ms = asr.voxtral.delay_ms
-    if delay_ms not in (*range(80, 1201, 80), 2400):
+def check_direction(config: AgentConfig, source: str, target: str) -> None:
+    """UserError unless both are codes of languages, different ones, and nothing is known against the model."""
+    languages.get(source)
+    languages.get(target)
+    if source == target:
+        raise UserError(f"Source and target language are both '{source}': give another --src-lang or --tgt-lang.")
+    if config.mt.model == EMBEDDED_MODEL and f"{source}-{target}" not in EMBEDDED_DIRECTIONS:
         raise UserError(
-            f"Key 'asr.voxtral.delay_ms' must be a multiple of 80 from 80 to 1200, or 2400, not {delay_ms}."
-        )
-    if asr.engine != "voxtral":
-        return
-    if asr.qwen3.context:
-        raise UserError("Key 'asr.qwen3.context' wants asr.engine=qwen3, not voxtral.")
-    # Half of the tail may be given up while nothing is written of it: it has to hold the delay and a word.
-    least_s = 2 * (delay_ms / 1000 + 1)
-    if asr.max_live_s < least_s:
-        raise UserError(
-            f"Key 'asr.max_live_s' must be at least {least_s:g} with asr.voxtral.delay_ms={delay_ms}, "
-            f"not {asr.max_live_s}."
+            f"The embedded demo model does not translate {source}-{target}, only {', '.join(EMBEDDED_DIRECTIONS)}: "
+            "give another model with --set mt.model=FOLDER (or --profile a40)."
         )
 
 
-def gpu_shares(config: AgentConfig) -> dict[str, tuple[float, float]]:
-    """The models that run on vLLM, by their keys: share of the GPU's memory, and GiB of KV cache that are taken beside
-    the weights instead of the share (0: none given)."""
-    shares = {}
-    ours, vllm = config.asr.qwen3, config.mt.vllm
-    if config.asr.engine == "voxtral" or (config.asr.engine == "qwen3" and ours.engine == "vllm"):
-        shares["asr.model"] = (ours.gpu_share, ours.cache_gib)
-    if config.asr.engine in ALIGNING_ENGINES and ours.engine == "vllm":
-        shares["asr.qwen3.aligner"] = (ours.aligner_gpu_share, ours.aligner_cache_gib)
-    if config.mt.engine == "vllm":
-        shares["mt.model"] = (vllm.gpu_memory_utilization, vllm.kv_cache_gib)
-    return shares
+def _refuse_old(dotted: str, value: Any) -> None:
+    """UserError for a key or value that is called otherwise now."""
+    for old, new in RENAMED.items():
+        if dotted == old or dotted.startswith(f"{old}."):
+            now = f"is called '{new}{dotted[len(old) :]}' now" if new else "is gone: leave it out"
+            raise UserError(f"Key '{dotted}' {now}.")
+    if dotted.endswith(".backend") and value == "hf":
+        raise UserError(f"Key '{dotted}': 'hf' is called 'transformers' now.")
 
 
-def check_direction(source: str, target: str) -> None:
-    """UserError unless source → target is served."""
-    if source not in SOURCE_LANGUAGES or target not in TARGET_LANGUAGES:
-        served = ", ".join(f"{s}-{t}" for s in SOURCE_LANGUAGES for t in TARGET_LANGUAGES)
-        raise UserError(f"Direction {source}-{target} is not supported; use one of {served}.")
+def _flat(tree: Mapping[Any, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{where}{name}.")
+        else:
+            yield f"{where}{name}", value
 
 
 def _plain(node: Any) -> Any:
     if isinstance(node, SimpleNamespace):
         node = vars(node)
     if isinstance(node, Mapping):
-        return {key: _plain(value) for key, value in node.items()}
+        return {name: _plain(value) for name, value in node.items()}
     return node
-
-
-T = typing.TypeVar("T")
-
-
-def _build(cls: type[T], tree: Any, where: str) -> T:
-    if not isinstance(tree, dict):
-        raise UserError(f"Key '{where.rstrip('.')}' is a group of keys, not {tree!r}.")
-    hints = get_type_hints(cls)
-    values: dict[str, Any] = {}
-    for key, value in tree.items():
-        if key not in hints:
-            raise UserError(f"Unknown key '{where}{key}'.{nearest(str(key), hints)}")
-        values[key] = _coerce(hints[key], value, f"{where}{key}")
-    return cls(**values)
-
-
-def _coerce(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _build(hint, value, f"{where}.")
-    if get_origin(hint) is Literal:
-        choices = get_args(hint)
-        if value not in choices:
-            raise UserError(f"Key '{where}' must be one of {', '.join(map(str, choices))}, not {value!r}.")
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
-        raise UserError(f"Key '{where}' must be {_kind(hint)}, not {value!r}.")
-    return value
-
-
-def _kind(hint: Any) -> str:
-    return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(hint, str(hint))

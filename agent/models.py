@@ -9,15 +9,19 @@ from typing import Any
 
 import torch
 
-from agent.asr import build_recognizer
-from agent.config import TARGET_LANGUAGES, AgentConfig, MtConfig, check_direction, gpu_shares
+from agent.asr.contract import Recogniser
+from agent.asr.record import RecordingRecogniser
+from agent.config import AgentConfig, check_direction
 from agent.errors import UserError
 from agent.mt import head_sets
+from agent.mt.checkpoint import end_of_turn_ids, load_model, open_checkpoint
+from agent.mt.config import MtConfig
 from agent.mt.drafter import Drafter, Head
-from agent.mt.hf import HFDrafter, end_of_turn_ids, load_model
-from agent.mt.policy import Policy, build_policy
+from agent.mt.policy.contract import Policy
 from agent.mt.prompt import PromptLayout
+from agent.mt.transformers import TransformersDrafter
 from agent.mt.translator import Translator
+from agent.weights import gpu_shares
 from agent.words import Frontier
 
 LOGGER = logging.getLogger("alignatt")
@@ -42,9 +46,9 @@ class ModelCache:
 
     def model(self, config: MtConfig, heads: tuple[Head, ...] = ()) -> LoadedModel:
         """The model of a configuration, loaded at the first call. ``heads``: what a ``vllm`` engine has to capture."""
-        key: tuple[Any, ...] = (config.engine, config.model, config.revision, config.device, config.dtype)
+        key: tuple[Any, ...] = (config.backend, config.model, config.revision, config.device, config.dtype)
         key = (*key, config.threads)
-        if config.engine == "vllm":
+        if config.backend == "vllm":
             key = (*key, config.vllm, config.max_draft_tokens, heads)
         with self._lock:
             if key not in self._models:
@@ -53,7 +57,7 @@ class ModelCache:
 
     def translator(self, config: AgentConfig, source: str, target: str) -> Translator:
         """The translator of a direction. UserError for an unsupported direction, missing weights or head set."""
-        check_direction(source, target)
+        check_direction(config, source, target)
         with self._lock:
             key = (config, source, target)
             if key not in self._translators:
@@ -71,7 +75,7 @@ class ModelCache:
             self._translators.clear()
 
     def _build(self, config: AgentConfig, source: str, target: str) -> Translator:
-        policy = build_policy(config.policy)
+        policy = config.policy
         # The cheap checks come first: a missing head set is reported before any weights are read.
         path = head_sets.head_set_path(config.mt.head_set, source, target) if policy.needs_rows else None
         heads = head_sets.load(path) if path else None
@@ -107,38 +111,41 @@ class ModelCache:
         translator.step(words, (), Frontier(1, 3), "warm-up")
         translator.step(words, (), Frontier(3, 3, finished=True), "warm-up")
         translator.forget("warm-up")
-        if config.asr.engine != "replay":
-            recognizer = build_recognizer(config)
-            recognizer.reset()
+        build_recogniser(config).reset()
+
+
+def build_recogniser(config: AgentConfig) -> Recogniser:
+    """A recogniser for one stream; UserError when its model or recording cannot be used."""
+    recogniser = config.asr.open(config.source_lang)
+    if config.record_asr:
+        described = f"{config.recogniser_name} {getattr(config.asr, 'model', '')}".strip()
+        return RecordingRecogniser(recogniser, config.record_asr, described)
+    return recogniser
 
 
 def _check_gpu(config: AgentConfig) -> None:
     total = sum(share for share, cache_gib in gpu_shares(config).values() if not cache_gib)
     if total > 1 and torch.cuda.is_available():
         raise UserError(
-            "mt.vllm.gpu_memory_utilization, asr.qwen3.gpu_share and asr.qwen3.aligner_gpu_share are shares of a GPU: "
-            f"together at most 1, not {total:.2f}."
+            "mt.vllm.gpu_memory_utilization, asr.gpu_share and asr.aligner.gpu_share are shares of a GPU: together at "
+            f"most 1, not {total:.2f}."
         )
 
 
 def _load(config: MtConfig, heads: tuple[Head, ...]) -> LoadedModel:
-    if config.engine == "vllm":
-        from agent.mt.vllm import VllmDrafter, load_checkpoint
+    if config.backend == "vllm":
+        from agent.mt.vllm import VllmDrafter
 
-        checkpoint = load_checkpoint(config)
+        checkpoint = open_checkpoint(config)
         return LoadedModel(checkpoint.text_config, checkpoint.tokenizer, VllmDrafter(config, checkpoint, heads))
     model, tokenizer = load_model(config)
-    drafter = HFDrafter(model, end_of_turn_ids(model, tokenizer), config.threads)
+    drafter = TransformersDrafter(model, end_of_turn_ids(model, tokenizer), config.threads)
     return LoadedModel(model.config.get_text_config(), tokenizer, drafter)
 
 
 def _engine_heads(config: MtConfig, source: str, policy: Policy) -> tuple[Head, ...]:
     """Heads of all directions that have a head set: one engine serves them all."""
-    heads: set[Head] = set()
-    for target in TARGET_LANGUAGES if policy.needs_rows and config.engine == "vllm" else ():
-        try:
-            found = head_sets.load(head_sets.head_set_path(config.head_set, source, target))
-        except UserError:
-            continue
-        heads.update(found.select(policy.row_convention, config.n_heads).heads)
-    return tuple(sorted(heads))
+    if not policy.needs_rows or config.backend != "vllm":
+        return ()
+    found = head_sets.load_all(config.head_set, source)
+    return tuple(sorted({head for each in found for head in each.select(policy.row_convention, config.n_heads).heads}))

@@ -1,19 +1,30 @@
 """Recognition and translation at the same time, which Appendix B of AlignAtt4LLM (Fuxa and Macháček, IWSLT 2026) leaves
-open: ``session.overlap=aligner``. The words of a chunk are drafted for while the aligner times them, since only the
-policy needs the times. The text of every chunk is the same.
+open: the words of a chunk are drafted for while the aligner times them, since only the policy needs the times. The text
+of every chunk is the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from agent import stages
+from agent.asr.contract import AligningRecogniser, Recogniser
+from agent.asr.record import RecordingRecogniser
 from agent.mt.translator import Tail
 from agent.session import Session, StepRecord
 from agent.stages import Stage
 from agent.words import Hypothesis
+
+
+def listen(recogniser: Recogniser, on_words: Callable[[Hypothesis], None]) -> None:
+    """Have ``on_words`` called with the words of every push before their times are known, if there is a time between
+    the two (`AligningRecogniser`)."""
+    if isinstance(recogniser, RecordingRecogniser):
+        listen(recogniser.inner, on_words)
+    elif isinstance(recogniser, AligningRecogniser):
+        recogniser.on_words = on_words
 
 
 @dataclass(frozen=True)

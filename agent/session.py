@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.config import SessionConfig
+from agent.languages import writes_spaces
 from agent.mt.translator import Decision, Tail, Translator
-from agent.mt.units import CJK_LANGUAGES, sanitise, split_units
+from agent.mt.units import sanitise, split_units
 from agent.words import Frontier, Hypothesis, SourceWord
 
 LOGGER = logging.getLogger("alignatt")
@@ -25,7 +26,8 @@ LOGGER = logging.getLogger("alignatt")
 class StepRecord:
     """One call of the translation model, or one hypothesis that needed none; becomes a line of the trace.
 
-    ``accepted``: text appended by this step. ``held``: drafted text that was refused. ``mt_s``: seconds spent.
+    ``accepted``: text appended by this step. ``held``: drafted text that was refused. ``stop_reason``: what stopped it,
+    ``why`` the sentence for that. ``mt_s``: seconds spent.
     """
 
     now_s: float
@@ -34,6 +36,7 @@ class StepRecord:
     accepted: str
     held: str
     stop_reason: str
+    why: str
     decision: Decision | None = None
     mt_s: float = 0.0
 
@@ -68,7 +71,7 @@ class Session:
         self._translator = translator
         self._config = config
         self._stream = stream
-        self._cjk = translator.target_lang in CJK_LANGUAGES
+        self._cjk = not writes_spaces(translator.target_lang)
         self._context: deque[_Context] = deque(maxlen=config.context_sentences)
         self._sentence = _Sentence()
         self._last_char = ""
@@ -118,7 +121,8 @@ class Session:
         fingerprint = (tuple(words), frontier.n_accessible)
         waiting = self._waits(now_s)
         if waiting or fingerprint == self._sentence.last_input:
-            return StepRecord(now_s, live, frontier, "", "", "source-unfinished" if waiting else "nothing-new")
+            reason = "source-unfinished" if waiting else "nothing-new"
+            return StepRecord(now_s, live, frontier, "", "", reason, self._translator.policy.why(reason))
         self._sentence.last_input = fingerprint
         return self._translate(words, live, frontier, n_context, now_s)
 
@@ -163,6 +167,7 @@ class Session:
             accepted,
             decision.held_text,
             decision.acceptance.stop_reason,
+            self._translator.policy.why(decision.acceptance.stop_reason),
             decision,
             time.perf_counter() - started,
         )

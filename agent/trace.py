@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agent.mt.policy.contract import COMMON_REASONS
 from agent.session import StepRecord
 from agent.stages import StageTimer
 from agent.words import Hypothesis, SourceWord
@@ -42,6 +43,7 @@ def step(
         "accepted": "".join(record.accepted for record in records),
         "held": last.held if last else "",
         "stop_reason": last.stop_reason if last else "silence",
+        "why": last.why if last else COMMON_REASONS["silence"],
         "steps": [_record(record) for record in records],
         "asr_s": round(asr_s, 4),
         "mt_s": round(sum(record.mt_s for record in records), 4),
@@ -58,6 +60,7 @@ def _record(record: StepRecord) -> dict[str, Any]:
         "accepted": record.accepted,
         "held": record.held,
         "stop_reason": record.stop_reason,
+        "why": record.why,
     }
     if record.decision is not None:
         draft, work = record.decision.draft, record.decision.work

@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
-from agent.catalogue import CATALOGUE, Published, published
-from agent.config import ALIGNING_ENGINES, AgentConfig
+from agent.catalogue import CATALOGUE, NamedModel, published
+from agent.config import AgentConfig
 from agent.errors import UserError, nearest
 from agent.paths import resolve
 
@@ -22,39 +21,17 @@ IGNORED_FILES = ("*.bin", "*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.pth", "ori
 SPARE_DISK_GB = 2.0
 
 
-@dataclass(frozen=True)
-class Named:
-    """A model that a configuration names: under which key, a folder or repository, and its revision (may be empty)."""
-
-    key: str
-    model: str
-    revision: str = ""
-
-    @property
-    def published(self) -> Published | None:
-        """What the catalogue says about it."""
-        return published(self.model)
-
-    @property
-    def address(self) -> str:
-        """What `parse_name` reads as this repository and revision."""
-        own = self.published.revision if self.published else ""
-        return self.model if self.revision in ("", own) else f"{self.model}@{self.revision}"
-
-    @property
-    def label(self) -> str:
-        """Name with the first eight digits of the revision."""
-        return f"{self.model}@{self.revision[:8]}" if self.revision else self.model
-
-
-def named_models(config: AgentConfig) -> list[Named]:
+def named_models(config: AgentConfig) -> list[NamedModel]:
     """The models of a configuration, in the order in which a chunk meets them. Recordings are no models."""
-    asr, mt = config.asr, config.mt
-    found = [] if asr.engine == "replay" else [Named("asr.model", asr.model)]
-    if asr.engine in ALIGNING_ENGINES:
-        aligner = Named("asr.qwen3.aligner", asr.qwen3.aligner, asr.qwen3.aligner_revision)
-        found = [Named("asr.model", asr.model, asr.qwen3.revision), aligner]
-    return [*found, Named("mt.model", mt.model, mt.revision)]
+    mt, vllm = config.mt, config.mt.vllm
+    translation = (mt.model, mt.revision, mt.backend, vllm.gpu_memory_utilization, vllm.kv_cache_gib)
+    return [*config.asr.models, NamedModel("mt.model", *translation)]
+
+
+def gpu_shares(config: AgentConfig) -> dict[str, tuple[float, float]]:
+    """The models that run on vLLM, by their keys: share of the GPU's memory, and GiB of KV cache that are taken beside
+    the weights instead of the share (0: none given)."""
+    return {m.key: (m.gpu_share, m.cache_gib) for m in named_models(config) if m.backend == "vllm"}
 
 
 def hub_cache() -> Path:
@@ -76,8 +53,6 @@ def find(model: str, revision: str = "") -> Path | None:
 
 def missing_files(folder: Path) -> list[str]:
     """Weight files that a model folder should hold and does not. A folder of another kind of model lacks none."""
-    if _is_mistral_speech(folder):
-        return [name for name in ("tekken.json", "consolidated*.safetensors") if not any(folder.glob(name))]
     if not (folder / "config.json").is_file():
         return [] if any(folder.glob("*")) and not list(folder.glob("*.safetensors*")) else ["config.json"]
     index = folder / "model.safetensors.index.json"
@@ -90,12 +65,6 @@ def missing_files(folder: Path) -> list[str]:
     return [] if any(path.is_file() for path in folder.glob("*.safetensors")) else ["*.safetensors"]
 
 
-def _is_mistral_speech(folder: Path) -> bool:
-    """Whether this is a model for vLLM in Mistral's layout. Its language models are read in that of Transformers."""
-    params = folder / "params.json"
-    return params.is_file() and "whisper_model_args" in params.read_text(encoding="utf-8", errors="replace")
-
-
 def download(model: str, revision: str = "", to: Path | None = None) -> Path:
     """Fetch a repository into the hub cache, or into a folder of its name under ``to``, with a progress bar.
 
@@ -105,7 +74,6 @@ def download(model: str, revision: str = "", to: Path | None = None) -> Path:
 
     target = to / model.rpartition("/")[2] if to is not None else None
     _check_space(model, target or hub_cache())
-    known = Named("", model).published
     advice = f"fetch it elsewhere with: alignatt models download {model} --to DIR, and copy DIR here."
     try:
         path = snapshot_download(
@@ -113,7 +81,7 @@ def download(model: str, revision: str = "", to: Path | None = None) -> Path:
             revision=revision or None,
             local_dir=target,
             cache_dir=hub_cache(),
-            ignore_patterns=[*IGNORED_FILES, *(known.unused if known else ())],
+            ignore_patterns=list(IGNORED_FILES),
             endpoint=os.environ.get("HF_ENDPOINT"),
         )
     except errors.GatedRepoError as error:
@@ -139,14 +107,14 @@ def is_repository(name: str) -> bool:
     return bool(slash) and is_named and not resolve(name).exists()
 
 
-def parse_name(text: str) -> Named:
+def parse_name(text: str) -> NamedModel:
     """``ORGANISATION/NAME`` or ``…@REVISION``; without a revision the catalogue's. UserError for another form."""
     model, _, revision = text.partition("@")
-    known = Named("", model).published
+    known = published(model)
     if not is_repository(model):
         names = [entry.repository for entry in CATALOGUE]
         raise UserError(f"A model is named ORGANISATION/NAME, not '{text}'.{nearest(text, names)}")
-    return Named("", model, revision or (known.revision if known else ""))
+    return NamedModel("", model, revision or (known.revision if known else ""))
 
 
 def _snapshot(repository: str, revision: str) -> Path | None:
@@ -159,7 +127,7 @@ def _snapshot(repository: str, revision: str) -> Path | None:
 
 def _check_space(model: str, target: Path) -> None:
     """UserError when the disk cannot take a model of known size."""
-    entry = Named("", model).published
+    entry = published(model)
     existing = next(path for path in (target.absolute(), *target.absolute().parents) if path.exists())
     free_gb = shutil.disk_usage(existing).free / 1e9
     if entry is not None and entry.size_gb and free_gb < entry.size_gb + SPARE_DISK_GB and find(model) is None:

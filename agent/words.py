@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,14 @@ class Frontier:
 
     A word is accessible when it ended at least ``hold_back_s`` before ``now_s``, has survived ``min_stability``
     hypotheses, and every word before it is accessible. Counts are words; punctuation never counts. ``finished`` means
-    that the source of this segment is complete, so that everything is accessible and nothing has to be held.
+    that the source of this segment is complete, so that everything is accessible and nothing has to be held. ``words``:
+    those of the live sentence with their times, stability and probability, for policies that look at them.
     """
 
     n_accessible: int
     n_visible: int
     finished: bool = False
+    words: tuple[SourceWord, ...] = field(default=(), compare=False)
 
     @classmethod
     def at(
@@ -61,10 +63,10 @@ class Frontier:
     ) -> Frontier:
         """Frontier over ``n_context`` words of earlier sentences followed by ``words``."""
         if finished:
-            return cls(n_context + len(words), n_context + len(words), True)
+            return cls(n_context + len(words), n_context + len(words), True, tuple(words))
         accessible = 0
         for word in words:
             if word.end_s > now_s - hold_back_s or word.stability < min_stability:
                 break
             accessible += 1
-        return cls(n_context + accessible, n_context + len(words))
+        return cls(n_context + accessible, n_context + len(words), words=tuple(words))

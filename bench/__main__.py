@@ -6,23 +6,11 @@ import argparse
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from agent.errors import UserError
 from agent.paths import PROJECT
 from bench.parts import GPU_PARTS, PARTS, Options, run
-from bench.result import Result, shown, write, write_page
-
-
-def show(result: Result) -> None:
-    """Print a result."""
-    table = Table(title=result.title)
-    for column in result.columns:
-        table.add_column(column)
-    for row in result.rows:
-        table.add_row(*map(shown, row))
-    Console(width=140).print(table)
+from bench.result import table, write, write_page
 
 
 def main() -> None:
@@ -49,7 +37,7 @@ def main() -> None:
                 parser.error(str(error))
             print(f"{name} is left out. {error}")
             continue
-        show(result)
+        print("\n".join([result.title, *table(result.columns, result.rows)]))
         write(result, output)
         write_page(output, PARTS)
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from tqdm import tqdm
 
 from agent.asr.record import SUFFIX
-from agent.config import AgentConfig, MtConfig, load, preset_path
+from agent.config import AgentConfig, load, preset_path
 from agent.models import ModelCache
+from agent.mt.config import MtConfig
 from agent.session import Session
 from agent.words import Hypothesis
 from bench.parts import Options

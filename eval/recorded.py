@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from agent import stages, trace
-from agent.asr import build_recognizer
 from agent.asr.contract import SAMPLE_RATE_HZ
 from agent.asr.record import SUFFIX, Recording, read_recording
 from agent.config import AgentConfig
-from agent.models import ModelCache
+from agent.errors import UserError
+from agent.models import ModelCache, build_recogniser
 from agent.mt.drafter import Draft, Drafter, DraftRequest, Head, RowConvention
+from agent.mt.head_sets import Selection
+from agent.mt.policy.alignatt import AlignAtt
 from agent.mt.translator import Translator
 from agent.mt.units import surface_tokens
 from agent.run.folder import write_atomically
@@ -29,13 +31,13 @@ def record_talk(talk: Path, config: AgentConfig, kept: Path) -> Recording:
     """What the configuration's recogniser hears in a talk, chunk by chunk; made unless the file ``kept`` is there."""
     if not kept.is_file():
         with tempfile.TemporaryDirectory() as scratch:
-            recognizer = build_recognizer(replace(config, record_asr=scratch))
+            recogniser = build_recogniser(replace(config, record_asr=scratch))
             samples = (decode(talk) / 32768.0).astype(np.float32)
             step = int(config.speech_chunk_size * SAMPLE_RATE_HZ)
             for start in range(0, len(samples), step):
-                recognizer.push(samples[start : start + step])
-            recognizer.flush()
-            recognizer.reset()
+                recogniser.push(samples[start : start + step])
+            recogniser.flush()
+            recogniser.reset()
             kept.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(kept, next(Path(scratch).glob(f"*{SUFFIX}")).read_text(encoding="utf-8"))
     return read_recording(kept)
@@ -60,12 +62,22 @@ class Models:
         """The translator of a configuration, drafting through this memory."""
         if not self.remember:
             return self.loaded.translator(config, config.source_lang, config.target_lang)
-        aligning = replace(config, policy=replace(config.policy, name="alignatt"))
-        reference = self.loaded.translator(aligning, config.source_lang, config.target_lang)
-        assert reference.selection is not None
-        self._heads, self._convention = reference.selection.heads, reference.selection.convention
-        self._drafter = reference.drafter
-        return replace(self.loaded.translator(config, config.source_lang, config.target_lang), drafter=self)
+        translator = self.loaded.translator(config, config.source_lang, config.target_lang)
+        selection = translator.selection
+        if selection is None:
+            selection = self._selection(config)
+        if selection is not None:
+            self._heads, self._convention = selection.heads, selection.convention
+        self._drafter = translator.drafter
+        return replace(translator, drafter=self)
+
+    def _selection(self, config: AgentConfig) -> Selection | None:
+        """What `alignatt` would read; None where there is no head set."""
+        aligning = replace(config, policy=AlignAtt())
+        try:
+            return self.loaded.translator(aligning, config.source_lang, config.target_lang).selection
+        except UserError:
+            return None
 
     def draft(self, request: DraftRequest) -> Draft:
         """As the drafter behind it."""

@@ -1,7 +1,7 @@
 """Word alignments of sentence pairs, without an API: eflomal, or a file of alignments somebody else made.
 
 eflomal (Östling and Tiedemann 2016) is under the GPL and is only ever run as a program. Both directions are estimated
-on the very text that is to be aligned; links that both have are kept (``intersection``), or all of them (``union``).
+on the very text that is to be aligned; links that both have are kept.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from agent.errors import UserError
 from heads.corpus import SentencePair, Span, piece_spans, read_lines, unit_spans
@@ -25,20 +24,6 @@ from heads.score import AlignedPair
 PROGRAM = "eflomal-align"
 Links = frozenset[tuple[Span, Span]]
 """Linked pairs of (source span, target span), in characters of the pair's texts."""
-Symmetrisation = Literal["intersection", "union"]
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """One pair as an aligner sees it: character spans of the pieces on both sides."""
-
-    source: tuple[Span, ...]
-    target: tuple[Span, ...]
-
-
-def pieces(pair: SentencePair, segment: Callable[[str], Sequence[str]] | None = None) -> Pieces:
-    """The pieces of a pair; ``segment`` splits the target, see `heads.corpus.piece_spans`."""
-    return Pieces(tuple(piece_spans(pair.source)), tuple(piece_spans(pair.target, segment)))
 
 
 def eflomal_program() -> str:
@@ -61,18 +46,14 @@ def eflomal_version() -> str:
         return "unknown"
 
 
-def eflomal(
-    pairs: Sequence[SentencePair],
-    segment: Callable[[str], Sequence[str]] | None = None,
-    symmetrisation: Symmetrisation = "intersection",
-) -> list[Links]:
+def eflomal(pairs: Sequence[SentencePair]) -> list[Links]:
     """Links of every pair. The sampler is random: two runs differ in about one link of a hundred."""
-    split = [pieces(pair, segment) for pair in pairs]
+    sources = [piece_spans(pair.source) for pair in pairs]
+    targets = [piece_spans(pair.target) for pair in pairs]
     with tempfile.TemporaryDirectory(prefix="eflomal-") as scratch:
         folder = Path(scratch)
-        for side in ("source", "target"):
+        for side, spans in (("source", sources), ("target", targets)):
             texts = (getattr(pair, side) for pair in pairs)
-            spans = (getattr(parts, side) for parts in split)
             lines = [" ".join(text[a:b] for a, b in where) for text, where in zip(texts, spans, strict=True)]
             (folder / side).write_text("\n".join(lines) + "\n", encoding="utf-8")
         command = [eflomal_program(), "-s", "source", "-t", "target", "-f", "forward", "-r", "reverse"]
@@ -81,11 +62,10 @@ def eflomal(
             said = done.stderr.strip().splitlines()[-1:] or ["no message"]
             raise UserError(f"{PROGRAM} failed ({said[0]}).")
         forward, reverse = (read_pharaoh(folder / name, len(pairs)) for name in ("forward", "reverse"))
-    links = []
-    for parts, a, b in zip(split, forward, reverse, strict=True):
-        both = a & b if symmetrisation == "intersection" else a | b
-        links.append(frozenset((parts.source[i], parts.target[j]) for i, j in both))
-    return links
+    return [
+        frozenset((source[i], target[j]) for i, j in one & other)
+        for source, target, one, other in zip(sources, targets, forward, reverse, strict=True)
+    ]
 
 
 def keep_links(path: Path, pairs: Sequence[SentencePair], links: Sequence[Links], n_lines: int) -> None:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 import statistics
-import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +32,8 @@ MIN_LETTERS = 0.5
 """Share of letters among the characters that are not white space."""
 MIN_SENTENCE_LETTERS = 12
 """A shorter sentence inside a line ("Thank you.") says nothing about where the line is from."""
+OVERLAP = "in the evaluation data"
+"""Reason for leaving out a pair that shares a sentence with what is evaluated on."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class Corpus:
     files: tuple[Path, Path]
 
     @property
+    def n_lines(self) -> int:
+        """Lines of either file."""
+        return len(self.pairs) + self.left_out.total()
+
+    @property
     def hashes(self) -> tuple[str, str]:
         """SHA-256 of the two files, first 16 hex digits."""
         source, target = self.files
@@ -69,23 +75,9 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def piece_spans(text: str, segment: Callable[[str], Sequence[str]] | None = None) -> list[Span]:
-    """Character spans of the pieces of ``text``; ``segment`` splits runs of Chinese or Japanese into words."""
-    spans = [match.span() for match in _PIECE.finditer(text)]
-    if segment is None:
-        return spans
-    ends, position = set(), 0
-    for word in segment(text):
-        position = text.index(word, position) + len(word)
-        ends.add(position)
-    merged: list[Span] = []
-    for start, end in spans:
-        joins = merged and merged[-1][1] == start and start not in ends and _CJK.match(text[start])
-        if joins and _CJK.match(text[merged[-1][0]]):
-            merged[-1] = (merged[-1][0], end)
-        else:
-            merged.append((start, end))
-    return merged
+def piece_spans(text: str) -> list[Span]:
+    """Character spans of the pieces of ``text``."""
+    return [match.span() for match in _PIECE.finditer(text)]
 
 
 def unit_spans(text: str) -> list[Span]:
@@ -96,32 +88,6 @@ def unit_spans(text: str) -> list[Span]:
 def has_cjk(text: str) -> bool:
     """Whether the text holds Chinese or Japanese characters."""
     return _CJK.search(text) is not None
-
-
-def command_segmenter(command: str, texts: Sequence[str]) -> Callable[[str], Sequence[str]]:
-    """Word segmentation by a program that reads lines and writes them with spaces between words.
-
-    It is run once over all ``texts``. UserError when it fails or changes anything but spaces.
-    """
-    done = subprocess.run(
-        command,
-        shell=True,
-        input="\n".join(texts) + "\n",
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    lines = done.stdout.splitlines()
-    if done.returncode or len(lines) != len(texts):
-        said = done.stderr.strip().splitlines()[-1:] or [f"{len(lines)} lines for {len(texts)}"]
-        raise UserError(f"The segmenter '{command}' failed ({said[0]}); it must read lines and write as many.")
-    words = {}
-    for text, line in zip(texts, lines, strict=True):
-        if "".join(line.split()) != "".join(text.split()):
-            raise UserError(f"The segmenter '{command}' changes the text: {text[:40]!r} became {line[:40]!r}.")
-        words[text] = line.split()
-    return lambda text: words[text]
 
 
 def read_lines(path: Path) -> list[str]:
@@ -162,16 +128,7 @@ def read_corpus(source: Path, target: Path, target_lang: str, held_out: Iterable
             "of the other."
         )
     pairs = [SentencePair(n, s, t) for n, (s, t) in enumerate(zip(sources, targets, strict=True), 1)]
-    kept, left_out = _filter(pairs, target_lang, set().union(*map(sentences, held_out)))
-    if not kept:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common()) or "the files are empty"
-        raise UserError(f"{source} and {target} hold no usable sentence pair ({reasons}).")
-    return Corpus(tuple(kept), left_out, (source, target))
-
-
-def _filter(
-    pairs: Sequence[SentencePair], target_lang: str, held_out: set[str]
-) -> tuple[list[SentencePair], Counter[str]]:
+    evaluated = set().union(*map(sentences, held_out))
     ratios = [len(pair.target) / len(pair.source) for pair in pairs if pair.source and pair.target]
     usual = statistics.median(ratios) if ratios else 1.0
     kept: list[SentencePair] = []
@@ -180,7 +137,7 @@ def _filter(
     for pair in pairs:
         reason = _unusable(pair, target_lang, usual)
         key = normalised(pair.source)
-        if not reason and held_out and not held_out.isdisjoint(sentences(pair.source) | sentences(pair.target)):
+        if not reason and evaluated and not evaluated.isdisjoint(sentences(pair.source) | sentences(pair.target)):
             reason = OVERLAP
         elif not reason and key in seen:
             reason = "repeated"
@@ -189,10 +146,10 @@ def _filter(
             left_out[reason] += 1
         else:
             kept.append(pair)
-    return kept, left_out
-
-
-OVERLAP = "in the evaluation data"
+    if not kept:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common()) or "the files are empty"
+        raise UserError(f"{source} and {target} hold no usable sentence pair ({reasons}).")
+    return Corpus(tuple(kept), left_out, (source, target))
 
 
 def _unusable(pair: SentencePair, target_lang: str, usual_ratio: float) -> str:
@@ -204,7 +161,7 @@ def _unusable(pair: SentencePair, target_lang: str, usual_ratio: float) -> str:
         return f"longer than {MAX_WORDS} words"
     if normalised(pair.source) == normalised(pair.target):
         return "not translated"
-    if (target_lang in ("zh", "ja")) != has_cjk(pair.target):
+    if (target_lang in ("zh", "yue", "ja")) != has_cjk(pair.target):
         return "target in another script"
     ratio = len(pair.target) / len(pair.source) / usual_ratio
     if not 1 / MAX_LENGTH_RATIO <= ratio <= MAX_LENGTH_RATIO:

@@ -17,17 +17,20 @@ import numpy as np
 import torch
 import yaml
 
-from agent.config import AgentConfig, MtConfig, PromptConfig, to_dict
+from agent.config import AgentConfig, to_dict
 from agent.errors import UserError
 from agent.mt import head_sets, model_check
 from agent.mt.attention import IMPLEMENTATION, capturing, eager_rows
-from agent.mt.drafter import DraftRequest
-from agent.mt.hf import HFDrafter, end_of_turn_ids
+from agent.mt.checkpoint import end_of_turn_ids, read_config, read_tokenizer
+from agent.mt.config import MtConfig, PromptConfig
+from agent.mt.drafter import DraftRequest, Head
+from agent.mt.policy.alignatt import AlignAtt
 from agent.mt.prompt import LayoutError, PromptLayout
+from agent.mt.transformers import TransformersDrafter
 from agent.paths import resolve
 from heads.calibrate import Subject
 from heads.capture import ROW_SCALE, BatchCapture
-from heads.score import AlignedPair, Forced, all_heads, force
+from heads.score import AlignedPair, all_heads, force
 
 MAX_DIFFERENCE = {"float32": 1e-3, "float64": 1e-3}
 """Largest difference of a weight between captured and eager rows; half precision is judged by `MIN_SAME_PEAK` alone."""
@@ -71,7 +74,8 @@ def parity(subject: Subject, pair: AlignedPair) -> Parity:
         captured = capture.results()[0].rows.astype(np.float64) / ROW_SCALE
     except RuntimeError as error:
         raise UserError(f"{subject.name} cannot be read: {error}. Use a model whose layers all run on SDPA.") from error
-    expected = _eager(model, forced, heads)
+    rows = eager(model, forced.ids, heads, forced.wanted.source_span)
+    expected = rows[:, list(forced.wanted.positions)].astype(np.float64)
     result = Parity(
         float(np.abs(captured - expected).max()),
         float((captured.argmax(axis=-1) == expected.argmax(axis=-1)).mean()),
@@ -85,18 +89,19 @@ def parity(subject: Subject, pair: AlignedPair) -> Parity:
     return result
 
 
-def _eager(model: Any, forced: Forced, heads: Sequence[Any]) -> Any:
+@torch.inference_mode()
+def eager(model: Any, ids: Sequence[int], heads: Sequence[Head], source_span: tuple[int, int]) -> Any:
+    """Rows ``[heads, tokens, source tokens]`` of a whole sequence by the model's own attention."""
     model.set_attn_implementation("eager")
     try:
-        rows = eager_rows(model, forced.ids, heads, forced.wanted.source_span)
+        return eager_rows(model, ids, heads, source_span).numpy()
     finally:
         model.set_attn_implementation(IMPLEMENTATION)
-    return rows[:, list(forced.wanted.positions)].numpy().astype(np.float64)
 
 
 def time_per_token_ms(subject: Subject, pairs: Sequence[AlignedPair], threads: int) -> float:
     """Median milliseconds a drafted token over a few drafts without a kept cache (prompt included)."""
-    drafter = HFDrafter(subject.model, end_of_turn_ids(subject.model, subject.tokenizer), threads)
+    drafter = TransformersDrafter(subject.model, end_of_turn_ids(subject.model, subject.tokenizer), threads)
     times = []
     for pair in [pairs[0], *pairs[:TIMED_DRAFTS]]:  # the first draft only warms up
         prompt = subject.layout.build(pair.words)
@@ -108,7 +113,7 @@ def time_per_token_ms(subject: Subject, pairs: Sequence[AlignedPair], threads: i
 
 def preset(config: AgentConfig, mt: MtConfig) -> str:
     """The configuration with this model as YAML for ``simulstream --config``."""
-    policy = dataclasses.replace(config.policy, name="alignatt")
+    policy = config.policy if config.policy.needs_rows else AlignAtt()
     tree = to_dict(dataclasses.replace(config, mt=mt, policy=policy))
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
@@ -125,8 +130,8 @@ def admit(config: AgentConfig) -> AgentConfig:
     Reads configuration and tokenizer only.
     """
     mt = dataclasses.replace(config.mt, model=portable(config.mt.model))
-    model_check.refuse(model_check.model_config(mt), config.mt.model)
-    prompt, _ = fit_layout(model_check.tokenizer(mt), config)
+    model_check.refuse(read_config(mt), config.mt.model)
+    prompt, _ = fit_layout(read_tokenizer(mt), config)
     if prompt.template:
         prompt = dataclasses.replace(prompt, template=str(resolve(prompt.template).resolve()))
     return dataclasses.replace(config, mt=dataclasses.replace(mt, prompt=prompt))

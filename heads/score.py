@@ -31,6 +31,8 @@ CONVENTIONS: tuple[RowConvention, ...] = ("predicting", "own")
 UNHEARD_SHOWN = 3
 """Of a source cut short, the target is read up to so many units that it does not cover: there the policy stops."""
 MIN_CUT_WORDS = 3
+N_DISTANCES = 128
+"""Distances from the end of the source that are told apart; longer ones count as the longest."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,6 @@ class PairRows:
             return np.full(len(hit), np.nan)
         share: npt.NDArray[np.float64] = hit[:, counted].mean(axis=1)
         return share
-
-    def distance(self, words: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """How many heard words lie after each of ``words``."""
-        return self.n_heard - 1 - words
 
 
 @dataclass(frozen=True)
@@ -249,14 +247,11 @@ def unheard_auc(heard: npt.NDArray[np.int64], unheard: npt.NDArray[np.int64]) ->
     return area
 
 
-def count_distances(
-    words: npt.NDArray[np.int64], pair: PairRows, length: int = 128
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Heard and unheard units of a cut pair, ``[..., length]`` each, by the distance of their peaks.
+def count_distances(words: npt.NDArray[np.int64], pair: PairRows, length: int = N_DISTANCES) -> npt.NDArray[np.int64]:
+    """Heard and unheard units of a cut pair, ``[2, ..., length]``, by how many heard words lie after their peaks.
 
     ``words``: where they peak, ``[..., tokens]``.
     """
     late = pair.aligned[:, pair.n_heard :].any(axis=1)
-    distance = np.minimum(pair.distance(words), length - 1)
-    one_hot = distance[..., None] == np.arange(length)
-    return one_hot[..., pair.first & ~late, :].sum(axis=-2), one_hot[..., pair.first & late, :].sum(axis=-2)
+    one_hot = np.minimum(pair.n_heard - 1 - words, length - 1)[..., None] == np.arange(length)
+    return np.stack([one_hot[..., pair.first & which, :].sum(axis=-2) for which in (~late, late)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from agent.mt.drafter import Head, RowConvention
 from agent.mt.head_sets import ScoredHead
-from heads.score import CONVENTIONS, PairRows, RowStore, count_distances, unheard_auc
+from heads.score import CONVENTIONS, N_DISTANCES, PairRows, RowStore, count_distances, unheard_auc
 
 Kind = Literal["any", "top", "greedy"]
 """Which candidates may win."""
@@ -61,14 +61,6 @@ class Candidate:
     held_out: float
 
 
-@dataclass(frozen=True)
-class Stability:
-    """Agreement of the corpus's halves: rank correlation of all heads' TS, and heads that both have in their best 8."""
-
-    rank_correlation: float
-    common_of_top_8: int
-
-
 def score_heads(
     store: RowStore, keys: Sequence[str], cut_keys: Sequence[str], seed: int = 0
 ) -> dict[RowConvention, Scores]:
@@ -93,13 +85,10 @@ def score_heads(
 
 
 def _unheard(store: RowStore, keys: Sequence[str], n_heads: int) -> dict[RowConvention, Floats]:
-    counts = {c: [np.zeros((n_heads, 128), dtype=np.int64) for _ in range(2)] for c in CONVENTIONS}
+    counts = {convention: np.zeros((2, n_heads, N_DISTANCES), dtype=np.int64) for convention in CONVENTIONS}
     for pair in store.read(keys, with_rows=False):
         for which, convention in enumerate(CONVENTIONS):
-            for total, added in zip(
-                counts[convention], count_distances(pair.word_of_token[pair.peaks[which]], pair), strict=True
-            ):
-                total += added
+            counts[convention] += count_distances(pair.word_of_token[pair.peaks[which]], pair)
     return {convention: unheard_auc(*counts[convention]) for convention in CONVENTIONS}
 
 
@@ -109,15 +98,6 @@ def bootstrap(per_pair: Floats, rng: np.random.Generator) -> tuple[Floats, Float
     draws = rng.multinomial(n, np.full(n, 1 / n), size=N_RESAMPLES) / n
     low, high = np.percentile(np.tensordot(draws, per_pair, axes=(1, 0)), INTERVAL, axis=0)
     return np.asarray(low), np.asarray(high)
-
-
-def stability(scores: Scores) -> Stability:
-    """Split-half stability over even and odd pairs."""
-    halves = [scores.per_pair[start::2].mean(axis=0) for start in (0, 1)]
-    ranks = np.stack([np.argsort(np.argsort(-half, kind="stable")) for half in halves])
-    correlation = np.atleast_2d(np.corrcoef(ranks))
-    top = [set(np.argsort(-half, kind="stable")[:8].tolist()) for half in halves]
-    return Stability(round(float(correlation[0, 1]), 4), len(top[0] & top[1]))
 
 
 @dataclass(frozen=True)
@@ -134,17 +114,8 @@ class MeanRows:
         which = CONVENTIONS.index(convention)
         for pair in store.read(keys):
             rows.append(pair.rows[which][np.asarray(heads)].astype(np.float32))
-            pairs.append(
-                PairRows(
-                    pair.peaks[:, :0],
-                    pair.inside[:, :0],
-                    pair.rows[:, :0],
-                    pair.word_of_token,
-                    pair.aligned[pair.first],
-                    pair.first[pair.first],
-                    pair.n_heard,
-                )
-            )
+            bare = {name: getattr(pair, name)[:, :0] for name in ("peaks", "inside", "rows")}
+            pairs.append(replace(pair, aligned=pair.aligned[pair.first], first=pair.first[pair.first], **bare))
         return cls(tuple(rows), tuple(pairs))
 
     def score(self, chosen: Sequence[int], weights: Sequence[float]) -> Floats:
@@ -153,11 +124,10 @@ class MeanRows:
 
     def not_heard_auc(self, chosen: Sequence[int], weights: Sequence[float]) -> float:
         """As `heads.score.unheard_auc`, for the mean row."""
-        counts = [
-            count_distances(words, pair)
-            for (_, words), pair in zip(self._each(chosen, weights), self.pairs, strict=True)
-        ]
-        return float(unheard_auc(np.sum([c[0] for c in counts], axis=0), np.sum([c[1] for c in counts], axis=0)))
+        counts = np.zeros((2, N_DISTANCES), dtype=np.int64)
+        for (_, words), pair in zip(self._each(chosen, weights), self.pairs, strict=True):
+            counts += count_distances(words, pair)
+        return float(unheard_auc(*counts))
 
     def _each(self, chosen: Sequence[int], weights: Sequence[float]) -> list[tuple[float, npt.NDArray[np.int64]]]:
         scale = np.asarray(weights, dtype=np.float32)

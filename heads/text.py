@@ -6,7 +6,7 @@ import argparse
 import random
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 import torch
 from rich.console import Console
 
+from agent import languages
 from agent.config import AgentConfig
-from agent.mt.hf import load_model
+from agent.mt.checkpoint import load_model
 from agent.mt.prompt import PromptLayout
 from agent.paths import PROJECT
 from heads import align, corpus
@@ -62,7 +63,7 @@ def prepare(args: argparse.Namespace, source_lang: str, target_lang: str, consol
             "corpus": {
                 "files": [path.name for path in read.files],
                 "sha256": list(read.hashes),
-                "lines": len(read.pairs) + read.left_out.total(),
+                "lines": read.n_lines,
                 "left_out": dict(left_out),
                 "median_share_of_target_aligned": round(usual, 4),
                 "context": bool(args.context),
@@ -74,30 +75,21 @@ def prepare(args: argparse.Namespace, source_lang: str, target_lang: str, consol
 
 def _links(args: argparse.Namespace, read: corpus.Corpus) -> tuple[list[align.Links], dict[str, Any]]:
     if args.alignments:
-        n_lines = len(read.pairs) + read.left_out.total()
         digest = corpus.digest(args.alignments.read_bytes()) if args.alignments.is_file() else ""
-        found = align.given(args.alignments, read.pairs, n_lines)
+        found = align.given(args.alignments, read.pairs, read.n_lines)
         return found, {"aligner": {"name": f"given, {args.alignments.name}", "sha256": digest}}
-    segment = None
-    if args.segmenter:
-        segment = corpus.command_segmenter(args.segmenter, [pair.target for pair in read.pairs])
-    found = _by_eflomal(args, read, segment)
-    how = {"name": "eflomal", "symmetrisation": args.symmetrise, "segmenter": args.segmenter or "characters in CJK"}
-    return found, {"aligner": how, "tools": {"eflomal": align.eflomal_version()}}
+    return _by_eflomal(args.work, read), {"aligner": {"name": "eflomal"}, "tools": {"eflomal": align.eflomal_version()}}
 
 
-def _by_eflomal(
-    args: argparse.Namespace, read: corpus.Corpus, segment: Callable[[str], Sequence[str]] | None
-) -> list[align.Links]:
-    """eflomal's links; with ``--work`` those of the interrupted run, since no two runs of eflomal are the same."""
-    if not args.work:
-        return align.eflomal(read.pairs, segment, args.symmetrise)
-    n_lines = len(read.pairs) + read.left_out.total()
-    asked = repr((read.hashes, [pair.number for pair in read.pairs], args.symmetrise, args.segmenter))
-    kept: Path = args.work / f"eflomal-{corpus.digest(asked.encode())}.json"
+def _by_eflomal(work: Path | None, read: corpus.Corpus) -> list[align.Links]:
+    """eflomal's links; in a folder ``work`` those of the interrupted run, since no two runs of eflomal are the same."""
+    if not work:
+        return align.eflomal(read.pairs)
+    asked = repr((read.hashes, [pair.number for pair in read.pairs]))
+    kept = work / f"eflomal-{corpus.digest(asked.encode())}.json"
     if not kept.is_file():
-        align.keep_links(kept, read.pairs, align.eflomal(read.pairs, segment, args.symmetrise), n_lines)
-    return align.given(kept, read.pairs, n_lines)
+        align.keep_links(kept, read.pairs, align.eflomal(read.pairs), read.n_lines)
+    return align.given(kept, read.pairs, read.n_lines)
 
 
 def _report(console: Console, read: corpus.Corpus, left_out: Counter[str], how: dict[str, Any]) -> None:
@@ -129,7 +121,7 @@ def with_context(numbered: Sequence[tuple[int, AlignedPair]], target_lang: str) 
 
 def joined(first: AlignedPair, second: AlignedPair, target_lang: str) -> AlignedPair:
     """Two pairs as one document."""
-    space = "" if target_lang in ("zh", "ja") else " "
+    space = languages.get(target_lang).joiner
     shift, n_words = len(first.target) + len(space), len(first.words)
     return AlignedPair(
         first.words + second.words,

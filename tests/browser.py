@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import shutil
 import subprocess
 import time
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from websockets.sync.client import ClientConnection, connect
 
@@ -113,35 +113,21 @@ def chromium(profile: Path) -> Iterator[Page]:
         "--disable-background-networking", "--mute-audio", "--autoplay-policy=no-user-gesture-required",
         "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank",
     ]  # fmt: skip
-    log = profile.parent / f"{profile.name}.log"
-    with log.open("w") as stderr:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        with connect(_tab(log, process), max_size=None, ping_interval=None) as connection:
+        with connect(_tab(profile / "DevToolsActivePort", process), max_size=None, ping_interval=None) as connection:
             yield Page(connection)
     finally:
         process.terminate()
         process.wait(timeout=PATIENCE_S)
 
 
-def _tab(log: Path, process: subprocess.Popen[bytes]) -> str:
+def _tab(port: Path, process: subprocess.Popen[bytes]) -> str:
+    """Address of the one open tab. ``port``: file in which the browser says where it listens."""
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end and process.poll() is None:
-        found = re.search(r"ws://([\d.:]+)/devtools/browser/", log.read_text(errors="replace"))
-        if found:
-            return _first_page(
-                f"ws://{found[1]}", found[0] + log.read_text(errors="replace").split(found[0])[1].split()[0]
-            )
+        if port.is_file() and (found := port.read_text().split()):
+            with urlopen(f"http://127.0.0.1:{found[0]}/json/list") as answer:
+                return next(str(tab["webSocketDebuggerUrl"]) for tab in json.load(answer) if tab["type"] == "page")
         time.sleep(0.1)
-    raise RuntimeError(f"Chromium did not start: {log.read_text(errors='replace')[-500:]}")
-
-
-def _first_page(server: str, browser: str) -> str:
-    """Address of the one open tab."""
-    with connect(browser, ping_interval=None) as connection:
-        connection.send(json.dumps({"id": 1, "method": "Target.getTargets"}))
-        while True:
-            message = json.loads(connection.recv(timeout=PATIENCE_S))
-            if message.get("id") == 1:
-                targets = [t for t in message["result"]["targetInfos"] if t["type"] == "page"]
-                return f"{server}/devtools/page/{targets[0]['targetId']}"
+    raise RuntimeError("Chromium did not start")

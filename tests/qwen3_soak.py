@@ -1,9 +1,9 @@
 """A talk of any length whose words are known, through recogniser, aligner and translation model as three vLLM engines.
 
 ``python tests/qwen3_soak.py FOLDER MINUTES [key=value …]`` makes the talk (the demo talks over and over) and tiny
-checkpoints in FOLDER, translates it, and prints what was found as JSON; memory goes to ``FOLDER/memory.jsonl`` once a
-minute. `test_asr_qwen3_vllm.py` does the same for less than a minute. Random models agree on nothing, so what a clip
-says and when comes from `Oracle`; both models are asked all the same, as often and for as long.
+checkpoints in FOLDER, translates it, and prints what was found as JSON. `test_asr_qwen3_vllm.py` does the same for less
+than a minute. Random models agree on nothing, so what a clip says and when comes from `Oracle`; both models are asked
+all the same, as often and for as long.
 """
 
 from __future__ import annotations
@@ -11,33 +11,29 @@ from __future__ import annotations
 import json
 import multiprocessing
 import sys
-import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import soundfile
-from tiny_qwen3_asr import build
+from bench.skeletons.speech import build
+from known_talk import Planted, pcm, recognised, shifted
 
-from agent.asr import qwen3
+from agent.asr import aligned
 from agent.asr.commit import normalize
 from agent.asr.contract import SAMPLE_RATE_HZ, Samples
 from agent.asr.qwen3 import engine
+from agent.asr.qwen3.config import Qwen3Config
 from agent.asr.qwen3.engine import Aligner, Transcriber, Transcription
 from agent.asr.qwen3.words import split_words
-from agent.asr.sphinx import SphinxRecognizer
 from agent.cli import main as cli
 from agent.words import SourceWord
 
-DEMO = Path(__file__).parent.parent / "demo"
-ON_VLLM = ("asr.engine=qwen3", "asr.qwen3.engine=vllm", "asr.qwen3.cache_gib=0.25", "asr.qwen3.aligner_cache_gib=0.25")
-MT = ("mt.engine=vllm", "mt.vllm.compile=false", "mt.vllm.kv_cache_gib=0.25", "mt.vllm.max_num_seqs=4")
-N_FOUND_BY = 64
-"""A clip is found in the talk by so many samples."""
+ON_VLLM = ("asr.recogniser=qwen3", "asr.backend=vllm", "asr.cache_gib=0.25", "asr.aligner.cache_gib=0.25")
+MT = ("mt.backend=vllm", "mt.vllm.compile=false", "mt.vllm.kv_cache_gib=0.25", "mt.vllm.max_num_seqs=4")
 
 
 @dataclass(frozen=True)
@@ -56,89 +52,45 @@ class KnownTalk:
 def make_talk(path: Path, minutes: float, n_talks: int = 3) -> KnownTalk:
     """Write a talk: the demo talks in turn, in faint noise that makes each moment unique. Its words are what the
     embedded recogniser hears; of three rounds of talks one carries no punctuation, so that no sentence ends."""
-    rounds = [_heard(DEMO / "talks" / f"demo-talk-{1 + number}.flac", 60 * minutes) for number in range(n_talks)]
+    rounds = [recognised(f"demo-talk-{1 + n}", min(int(60 * minutes), 3600)) for n in range(n_talks)]
     n_wanted = round(minutes * 60 * SAMPLE_RATE_HZ)
     audio, words, n_samples, number = [], list[SourceWord](), 0, 0
     while n_samples < n_wanted:
         samples, spoken = rounds[number % n_talks]
         shift_s, bare = n_samples / SAMPLE_RATE_HZ, number // n_talks % 3 == 1
-        for word in spoken:
-            text = normalize(word.text) if bare else word.text
-            words.append(SourceWord(text, word.start_s + shift_s, word.end_s + shift_s))
+        words += [replace(w, text=normalize(w.text)) if bare else w for w in shifted(spoken, shift_s)]
         audio.append(samples)
         n_samples += len(samples)
         number += 1
     noise = np.random.default_rng(0)
-    pcm = b"".join(_pcm(samples + 1e-3 * noise.standard_normal(len(samples)).astype(np.float32)) for samples in audio)
-    pcm = pcm[: 2 * n_wanted]
-    soundfile.write(path, np.frombuffer(pcm, np.int16), SAMPLE_RATE_HZ)
-    return KnownTalk(pcm, tuple(word for word in words if word.end_s < n_wanted / SAMPLE_RATE_HZ))
+    noisy = (samples + 1e-3 * noise.standard_normal(len(samples)).astype(np.float32) for samples in audio)
+    heard = b"".join(map(pcm, noisy))[: 2 * n_wanted]
+    soundfile.write(path, np.frombuffer(heard, np.int16), SAMPLE_RATE_HZ)
+    return KnownTalk(heard, tuple(word for word in words if word.end_s < n_wanted / SAMPLE_RATE_HZ))
 
 
-def _heard(path: Path, at_most_s: float) -> tuple[Samples, tuple[SourceWord, ...]]:
-    samples, _ = soundfile.read(path, dtype="float32", stop=min(int(at_most_s), 3600) * SAMPLE_RATE_HZ)
-    sphinx = SphinxRecognizer(DEMO / "asr")
-    hypotheses = [sphinx.push(samples), sphinx.flush()]
-    return samples, tuple(word for h in hypotheses for segment in h.committed for word in segment)
+class Oracle(Planted):
+    """In the place of transcriber and aligner: asks both, and answers with the words that lie in the clip."""
 
+    def __init__(self, talk: KnownTalk, transcriber: Transcriber, aligner: Aligner) -> None:
+        super().__init__(talk.pcm, talk.words)
+        self.transcriber, self.aligner = transcriber, aligner
+        self.n_transcribed = self.n_aligned = 0
 
-def _pcm(samples: Samples) -> bytes:
-    return np.rint(32768 * np.clip(samples, -1, 32767 / 32768)).astype("<i2").tobytes()
-
-
-@dataclass
-class Oracle:
-    """In the place of transcriber and aligner: asks both, and answers with the words of the talk that lie in the clip.
-
-    A word that the clip's end cuts comes in a guise that is new each time, so that it cannot be agreed on.
-    """
-
-    talk: KnownTalk
-    transcriber: Transcriber
-    aligner: Aligner
-    clips: list[tuple[float, float]] = field(default_factory=list)
-    n_transcribed: int = 0
-    n_aligned: int = 0
-    _from_byte: int = 0
-    _first: int = 0
-
-    delay_s = 0.0
-
-    def transcribe(self, samples: Samples, previous: str = "", *_: object) -> list[SourceWord]:
-        """What the clip says; ValueError when it is not part of the talk."""
-        self.n_transcribed += len(self.transcriber.transcribe(samples, previous).words)
-        self._from_byte = self.talk.pcm.index(_pcm(samples[:N_FOUND_BY]), self._from_byte)
-        start_s = self._from_byte / 2 / SAMPLE_RATE_HZ
-        end_s = start_s + len(samples) / SAMPLE_RATE_HZ
-        self.clips.append((start_s, end_s))
-        words = self.talk.words
-        while self._first < len(words) and words[self._first].end_s < start_s:
-            self._first += 1
-        heard = []
-        for word in words[self._first :]:
-            if word.start_s >= end_s:
-                break
-            if word.start_s >= start_s - 0.01:
-                cut = word.end_s > end_s
-                heard.append(replace(word, text=f"{word.text[:2]}{len(self.clips)}") if cut else word)
-        return heard
-
-    def texts(self, transcription: list[SourceWord]) -> tuple[str, ...]:
-        """The words that `align` is going to return."""
-        return tuple(word.text for word in transcription)
+    def transcribe(self, samples: Samples) -> list[SourceWord]:
+        self.n_transcribed += len(self.transcriber.transcribe(samples).words)
+        return super().transcribe(samples)
 
     def align(self, samples: Samples, transcription: list[SourceWord], start_s: float = 0.0) -> tuple[SourceWord, ...]:
-        """The words as they are."""
         text = " ".join(word.text for word in transcription)
         words = split_words(text)
         self.n_aligned += len(self.aligner.align(samples, Transcription(words, (None,) * len(words), text), start_s))
-        assert abs(start_s - self.clips[-1][0]) < 1e-6
-        return tuple(transcription)
+        return super().align(samples, transcription, start_s)
 
 
 def settings(models: Path) -> list[str]:
     """Settings of three tiny engines."""
-    tiny = [f"asr.model={models / 'asr-hf'}", f"asr.qwen3.aligner={models / 'aligner-hf'}", "asr.qwen3.timeout_s=600"]
+    tiny = [f"asr.model={models / 'asr-hf'}", f"asr.aligner.model={models / 'aligner-hf'}", "asr.timeout_s=600"]
     return [*tiny, *ON_VLLM, *MT]
 
 
@@ -147,26 +99,23 @@ def translate(
 ) -> dict[str, Any]:
     """Translate ``folder/known.wav``, which is ``talk``; what came of it. RuntimeError when it did not end well."""
     made: list[Oracle] = []
-    load = qwen3._load
+    load, known = Qwen3Config.load, dict(aligned._loaded)
 
-    def with_oracle(*given: Any) -> Any:
-        made.append(Oracle(talk, *load(*given)))
-        return made[0], made[0]
+    def with_oracle(speech_to_text: Any, word_times: Any) -> Any:
+        made.append(Oracle(talk, speech_to_text, word_times))
+        return made[-1], made[-1]
 
-    known = dict(qwen3._loaded)
-    qwen3._load = with_oracle
-    for key, (transcriber, aligner) in known.items():  # engines that run already
-        made.append(Oracle(talk, transcriber, aligner))
-        qwen3._loaded[key] = made[0], made[0]  # type: ignore[assignment]
+    Qwen3Config.load = lambda config, language: with_oracle(*load(config, language))  # type: ignore[method-assign]
+    aligned._loaded.update({key: with_oracle(*models) for key, models in known.items()})  # engines that run already
     command = ["--agent", "agent.AlignAttAgent", "--preset", preset, "--source", str(folder / "known.wav")]
     command += ["--output", str(folder / "known"), "--force", "--set", f"speech_chunk_size={chunk_s}", *assignments]
     began = time.monotonic()
     try:
         code = cli.simulstream(command)
     finally:
-        qwen3._load = load
-        qwen3._loaded.clear()
-        qwen3._loaded.update(known)
+        Qwen3Config.load = load  # type: ignore[method-assign]
+        aligned._loaded.clear()
+        aligned._loaded.update(known)
     if code:
         raise RuntimeError(f"simulstream ended with {code}")
     lines = (folder / "known" / "trace.jsonl").read_text(encoding="utf-8").splitlines()
@@ -203,33 +152,15 @@ def found(talk: KnownTalk, chunk_s: float, steps: Sequence[dict[str, Any]], orac
     }
 
 
-def watch_memory(path: Path, stop: threading.Event, every_s: float = 60.0) -> None:
-    """Write the resident memory of this process and its children, in MiB, until ``stop``."""
-    began, this = time.monotonic(), psutil.Process()
-    with path.open("w", encoding="utf-8") as out:
-        while True:
-            sizes = {process.pid: process.memory_info().rss >> 20 for process in (this, *this.children(recursive=True))}
-            print(json.dumps({"at_s": round(time.monotonic() - began), "mib": sizes}), file=out, flush=True)
-            if stop.wait(every_s):
-                return
-
-
 def main(folder: Path, minutes: float, assignments: Sequence[str]) -> dict[str, Any]:
     """Make a talk and models, and translate."""
     engine.MIN_NEW_TOKENS, engine.TOKENS_PER_S = 4, 4  # as many as people speak: random models find no end
     build(folder)
     talk = make_talk(folder / "known.wav", minutes)
-    stop = threading.Event()
-    watch = threading.Thread(target=watch_memory, args=(folder / "memory.jsonl", stop))
-    watch.start()
     given = dict(assignment.split("=", 1) for assignment in assignments)
     chunk_s = float(given.pop("speech_chunk_size", 0.85))
-    try:
-        more = [f"{key}={value}" for key, value in given.items()]
-        result = translate(folder, talk, chunk_s, [*settings(folder), *more])
-    finally:
-        stop.set()
-        watch.join()
+    more = [f"{key}={value}" for key, value in given.items()]
+    result = translate(folder, talk, chunk_s, [*settings(folder), *more])
     return result | {"engines": len(multiprocessing.active_children())}
 
 

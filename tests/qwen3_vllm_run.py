@@ -1,7 +1,7 @@
 """Run by test_asr_qwen3_vllm.py: recogniser, aligner and translation model as three vLLM engines of one process.
 
-``python tests/qwen3_vllm_run.py FOLDER RECOGNISER ALIGNER`` prints JSON. FOLDER holds what tiny_qwen3_asr.py builds,
-the names say which layout vLLM reads. First both libraries are asked the same, then the engines translate two talks.
+``python tests/qwen3_vllm_run.py FOLDER RECOGNISER ALIGNER`` prints JSON. FOLDER holds what bench/skeletons/speech.py
+builds, the names say which layout vLLM reads. Both libraries are asked the same, then the engines translate two talks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import multiprocessing
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +21,21 @@ from qwen3_soak import MT
 from qwen3_sounds import TEXTS, chirp, expanded
 from short_talk import write_talk
 
-from agent.asr import build_recognizer, qwen3
 from agent.asr.contract import SAMPLE_RATE_HZ
+from agent.asr.qwen3 import config as qwen3_config
 from agent.asr.qwen3 import engine
 from agent.asr.qwen3.audio import AudioInput, prepare
 from agent.asr.qwen3.checkpoint import open_checkpoint
+from agent.asr.qwen3.config import AlignerConfig, Qwen3Config
 from agent.asr.qwen3.engine import Aligner, Transcriber, Transcription
-from agent.asr.qwen3.hf import HFClassifier, HFGenerator
 from agent.asr.qwen3.prompt import recognition_prompt
+from agent.asr.qwen3.transformers import TransformersClassifier, TransformersGenerator
 from agent.asr.qwen3.vllm import VllmGenerator
 from agent.asr.qwen3.words import split_words
 from agent.cli import main as cli
-from agent.config import AgentConfig, AsrConfig, Qwen3Config
+from agent.config import AgentConfig
 from agent.errors import UserError
+from agent.models import build_recogniser
 from agent.vllm_engine.thread import EngineThread
 
 TAILS_S = (10, 10.85, 20, 20.85, 27, 27.85)
@@ -44,7 +45,7 @@ PRESET = "ende-low-a40"
 def recogniser_results(folder: Path, transcriber: Transcriber) -> dict[str, Any]:
     """Greedy text of both libraries, and what the prefix cache holds of a growing tail."""
     native = open_checkpoint(str(folder / "asr-hf"), "", "recogniser", native_only=True)
-    ours, hf = transcriber._checkpoint, HFGenerator(native, 300.0)
+    ours, hf = transcriber._checkpoint, TransformersGenerator(native, 300.0)
     vllm = transcriber._generator
     assert isinstance(vllm, VllmGenerator)
     results: dict[str, Any] = {"text": [], "tails": {}}
@@ -84,7 +85,7 @@ def ask(vllm: VllmGenerator, ids: list[int], audio: AudioInput, n_new: int = 4) 
 def aligner_results(folder: Path, vllm: Aligner) -> list[list[Any]]:
     """Word times of both libraries."""
     native = open_checkpoint(str(folder / "aligner-hf"), "", "aligner", native_only=True)
-    hf = Aligner(HFClassifier(native), native)
+    hf = Aligner(TransformersClassifier(native), native)
     results: list[list[Any]] = []
     for seconds in (3.0, 20.0):
         for language, text in TEXTS.items():
@@ -96,14 +97,13 @@ def aligner_results(folder: Path, vllm: Aligner) -> list[list[Any]]:
     return results
 
 
-def talks(folder: Path, asr: AsrConfig) -> dict[str, Any]:
+def talks(folder: Path, asr: Qwen3Config) -> dict[str, Any]:
     """Two talks through a preset of the full models, with the engines that run already and one for translation: one as
     the random recogniser hears it, scored, and one whose words are known."""
     write_talk(folder)
     known = qwen3_soak.make_talk(folder / "known.wav", minutes=0.75, n_talks=1)
-    ours = asdict(asr.qwen3)
-    settings = ["asr.engine=qwen3", f"asr.model={asr.model}", f"asr.max_live_s={asr.max_live_s}"]
-    settings += [f"asr.qwen3.{key}={ours[key]}" for key in ours]
+    keys = {**vars(asr), **{f"aligner.{key}": value for key, value in vars(asr.aligner).items()}}
+    settings = ["asr.recogniser=qwen3", *(f"asr.{key}={value}" for key, value in keys.items() if key != "aligner")]
     settings += ["mt.model=demo/model", "mt.revision=", "mt.head_set=demo", "mt.device=cpu", "mt.dtype=float32", *MT]
     command = ["--agent", "agent.AlignAttAgent", "--preset", PRESET, "--source", str(folder / "talk.wav")]
     command += ["--output", str(folder / "out")]
@@ -123,7 +123,7 @@ def hang() -> tuple[int, str]:
             self.n_starts += 1
             self._engine = type("Engine", (), {"errored": False, "shutdown": lambda self: None})()
 
-    engine = Silent({}, name="vLLM engine of the recogniser", instead="asr.qwen3.engine=hf", hang_s=0.1)
+    engine = Silent({}, name="vLLM engine of the recogniser", instead="asr.backend=transformers", hang_s=0.1)
     try:
         engine.run(lambda _: asyncio.sleep(30.0)).result()
     except UserError as error:
@@ -135,17 +135,15 @@ def hang() -> tuple[int, str]:
 
 def main(folder: Path, recogniser: str, aligner: str) -> dict[str, Any]:
     """All results."""
-    ours = Qwen3Config(
-        aligner_revision="",
-        engine="vllm",
-        aligner=str(folder / aligner),
+    asr = Qwen3Config(
+        model=str(folder / recogniser),
+        backend="vllm",
         cache_gib=0.25,
-        aligner_cache_gib=0.25,
         timeout_s=600.0,  # a busy machine is slow, and does not hang
+        aligner=AlignerConfig(str(folder / aligner), backend="vllm", cache_gib=0.25),
     )
-    asr = AsrConfig(engine="qwen3", model=str(folder / recogniser), qwen3=ours)
-    build_recognizer(AgentConfig(asr=asr))
-    ((transcriber, times),) = qwen3._loaded.values()
+    build_recogniser(AgentConfig(asr=asr))
+    ((transcriber, times),) = qwen3_config._loaded.values()
     results = {"asr": recogniser_results(folder, transcriber), "align": aligner_results(folder, times)}
     results |= talks(folder, asr)
     results["hang"] = hang()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).parent
-TIMEOUT_S = 900.0
+TIMEOUT_S = 1800.0
 
 
 def result_of(script: str, *arguments: str | Path, **variables: str) -> Any:

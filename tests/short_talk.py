@@ -1,4 +1,4 @@
-"""Two short sentences of a shipped talk with their references, for runs that are scored."""
+"""Sentences of a shipped talk with their references, for runs that are scored."""
 
 from __future__ import annotations
 
@@ -40,3 +40,17 @@ def write_talk(folder: Path) -> Path:
         kept = [lines[number] for number in SENTENCES]
         (folder / path.name).write_text("\n".join(kept) + "\n", encoding="utf-8")
     return folder / "talk.wav"
+
+
+def write_beginning(folder: Path, n_sentences: int) -> Path:
+    """The first sentences of the talk as ``folder/demo-talk-1.flac``, and beside it what `alignatt score` needs."""
+    folder.mkdir(exist_ok=True)
+    segments = yaml.safe_load((TALKS / "audio-segments.yaml").read_text(encoding="utf-8"))[:n_sentences]
+    (folder / "audio-segments.yaml").write_text(yaml.safe_dump(segments), encoding="utf-8")
+    for path in TALKS.glob("ref.*.txt"):
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:n_sentences]
+        (folder / path.name).write_text("".join(lines), encoding="utf-8")
+    samples, rate = soundfile.read(TALKS / f"{NAME}.flac", dtype="int16")
+    end_s = segments[-1]["offset"] + segments[-1]["duration"] + 0.6
+    soundfile.write(folder / f"{NAME}.flac", samples[: int(end_s * rate)], rate)
+    return folder / f"{NAME}.flac"

@@ -3,84 +3,30 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
-from simulstream.server.speech_processors.incremental_output import IncrementalOutput, merge_incremental_outputs
-from tiny import save_model
+from listed_agent import CHUNK, TALK, settings, spoken, traced, translate
+from simulstream.server.speech_processors.incremental_output import merge_incremental_outputs
 
 import agent.agent
 from agent import AlignAttAgent
-from agent.asr.contract import Samples
-from agent.config import AgentConfig, AsrConfig, MtConfig, PolicyConfig, to_dict
+from agent.asr.replay import ReplayConfig
+from agent.config import AgentConfig, to_dict
 from agent.errors import UserError
 from agent.models import ModelCache
-from agent.mt import head_sets
-from agent.mt.drafter import Head
-from agent.words import Hypothesis, SourceWord
+from agent.mt.config import MtConfig
+from agent.mt.policy.cut_last import CutLast
 
-MODELS = ModelCache()
-CHUNK = np.zeros(16_000, dtype=np.float32)
-TALK = ["the old teacher", "the old teacher repairs the", "the old teacher repairs the machine in the garden"]
+pytestmark = pytest.mark.usefixtures("listed")
 
 
-class ListedRecognizer:
-    """A word tail per push; the flush commits the last."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        self.now_s = 0.0
-        self.heard: tuple[SourceWord, ...] = ()
-
-    def push(self, samples: Samples) -> Hypothesis:
-        self.now_s += len(samples) / 16_000
-        texts = TALK[min(int(self.now_s), len(TALK)) - 1].split()
-        self.heard = tuple(SourceWord(t, 0.1 * i, 0.1 * i + 0.1) for i, t in enumerate(texts))
-        return Hypothesis((), self.heard, self.now_s)
-
-    def flush(self) -> Hypothesis:
-        segments = (self.heard,) if self.heard else ()
-        self.heard = ()
-        return Hypothesis(segments, (), self.now_s)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder and head sets for all directions."""
-    path = tmp_path_factory.mktemp("model")
-    save_model(path)
-    for target in ("de", "it", "zh"):
-        scored = (head_sets.ScoredHead(Head(5, 1), 0.9), head_sets.ScoredHead(Head(2, 0), 0.5))
-        found = head_sets.HeadSet("random", f"en-{target}", 6, 4, "predicting", 2, {"predicting": scored})
-        head_sets.save(path / f"heads-{target}.json", found)
-    return path
-
-
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The models of this file only, no audio."""
-    monkeypatch.setattr(AlignAttAgent, "models", MODELS)
-    for module in (agent.agent, agent.models):
-        monkeypatch.setattr(module, "build_recognizer", lambda _: ListedRecognizer())
-
-
-def settings(folder: Path, **more: Any) -> AgentConfig:
-    model = MtConfig(model=str(folder), head_set=str(folder / "heads-{tgt}.json"), device="cpu", max_final_tokens=24)
-    policy = more.pop("policy", PolicyConfig(margin_words=0, closure_guard=False))
-    return AgentConfig(mt=model, policy=policy, asr=AsrConfig(engine="replay"), **more)
-
-
-def translate(processor: AlignAttAgent) -> list[IncrementalOutput]:
-    return [*(processor.process_chunk(CHUNK) for _ in TALK), processor.end_of_stream()]
-
-
-def spoken(outputs: list[IncrementalOutput]) -> list[str]:
-    return [token for output in outputs for token in output.new_tokens]
+@pytest.fixture
+def folder(tiny_model: Path) -> Path:
+    return tiny_model
 
 
 def test_output_is_append_only_and_its_string_is_its_tokens(folder: Path) -> None:
@@ -93,22 +39,15 @@ def test_output_is_append_only_and_its_string_is_its_tokens(folder: Path) -> Non
         assert all(token and not any(c.isspace() for c in token) for token in output.new_tokens)
 
 
-def test_lists_are_fresh_since_the_toolkit_extends_them(folder: Path) -> None:
+def test_clear_starts_the_same_stream_again_on_fresh_lists_since_the_toolkit_extends_them(folder: Path) -> None:
     processor = AlignAttAgent(settings(folder))
+    processor.clear()
     outputs = translate(processor)
     alone = [list(output.new_tokens) for output in outputs]
     merge_incremental_outputs(outputs[:], processor.tokens_to_string)
     processor.clear()
+    processor.clear()
     assert [output.new_tokens for output in translate(processor)] == alone
-
-
-def test_clear_is_idempotent_and_starts_the_same_stream_again(folder: Path) -> None:
-    processor = AlignAttAgent(settings(folder))
-    processor.clear()
-    first = spoken(translate(processor))
-    processor.clear()
-    processor.clear()
-    assert spoken(translate(processor)) == first
 
 
 def test_clear_goes_back_to_the_languages_of_the_configuration(folder: Path) -> None:
@@ -159,7 +98,7 @@ def test_the_namespace_of_the_toolkit_is_read(folder: Path) -> None:
 
 
 def test_chinese_tokens_are_single_characters(folder: Path) -> None:
-    processor = AlignAttAgent(settings(folder, policy=PolicyConfig(name="cut-last", cut_words=1)))
+    processor = AlignAttAgent(settings(folder, policy=CutLast(cut_words=1)))
     processor.set_target_language("zh")
     processor.set_source_language("en")
     tokens = spoken(translate(processor))
@@ -172,10 +111,7 @@ def test_languages_set_after_a_stream_hold_for_the_next(folder: Path) -> None:
     translate(processor)
     processor.clear()
     processor.set_target_language("it")
-    lines: list[dict[str, Any]] = []
-    processor.add_listener(lines.append)
-    translate(processor)
-    assert {line["language"] for line in lines} == {"it"}
+    assert {line["language"] for line in traced(processor)} == {"it"}
 
 
 def test_a_language_set_in_the_middle_of_a_stream_starts_a_new_translation(folder: Path, monkeypatch: Any) -> None:
@@ -192,15 +128,16 @@ def test_a_language_set_in_the_middle_of_a_stream_starts_a_new_translation(folde
     assert built == ["de", "zh"]
 
 
-@pytest.mark.parametrize(("source", "target"), [("de", "de"), ("en", "fr"), ("en", "")])
-def test_an_unserved_direction_is_refused_with_what_is_served(folder: Path, source: str, target: str) -> None:
-    processor = AlignAttAgent(settings(folder))
-    setter, language = (
-        (processor.set_target_language, target) if source == "en" else (processor.set_source_language, source)
-    )
-    with pytest.raises(UserError, match="use one of en-de, en-it, en-zh"):
-        setter(language)
-    assert processor.tokens_to_string(["a", "b"]) == "a b"
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [("de", "de", "both 'de'"), ("en", "fr", "only en-de, en-it, en-zh"), ("en", "", "Unknown language ''")],
+)
+def test_an_unserved_direction_is_refused_with_what_is_served(
+    folder: Path, source: str, target: str, message: str
+) -> None:
+    processor = AlignAttAgent(replace(settings(folder), mt=MtConfig()))
+    with pytest.raises(UserError, match=message):
+        (processor.set_target_language(target), processor.set_source_language(source))
 
 
 def test_the_trace_has_a_line_for_each_step(folder: Path, tmp_path: Path) -> None:
@@ -224,14 +161,13 @@ def test_the_trace_has_a_line_for_each_step(folder: Path, tmp_path: Path) -> Non
     assert {"n_forward", "n_prefilled", "finish", "evidence"} <= step.keys()
 
 
-def test_a_missing_head_set_is_reported_before_the_model_is_read(folder: Path) -> None:
-    config = AgentConfig(mt=MtConfig(model=str(folder / "nothing"), head_set="none"), asr=AsrConfig(engine="replay"))
-    with pytest.raises(UserError, match="No head set 'none' for en-de"):
-        AlignAttAgent.load_model(config)
-
-
-def test_a_head_set_of_another_direction_is_refused(folder: Path) -> None:
-    config = settings(folder)
-    wrong = MtConfig(model=str(folder), head_set=str(folder / "heads-it.json"), device="cpu")
-    with pytest.raises(UserError, match="is for en-it, not en-de"):
-        AlignAttAgent.load_model(AgentConfig(mt=wrong, asr=config.asr))
+@pytest.mark.parametrize(
+    ("model", "head_set", "message"),
+    [("/nothing", "none", "No head set 'none' for en-de"), ("", "{}/heads-it.json", "is for en-it, not en-de")],
+)
+def test_a_head_set_that_does_not_fit_is_refused_before_the_model_is_read(
+    folder: Path, model: str, head_set: str, message: str
+) -> None:
+    wrong = MtConfig(model=f"{folder}{model}", head_set=head_set.format(folder), device="cpu")
+    with pytest.raises(UserError, match=message):
+        AlignAttAgent.load_model(AgentConfig(mt=wrong, asr=ReplayConfig()))

@@ -12,21 +12,23 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from known_talk import committed, stream
 from qwen3_sounds import TEXTS, chirp, expanded
-from tiny_qwen3_asr import build
 
-from agent.asr import build_recognizer, qwen3
 from agent.asr.contract import SAMPLE_RATE_HZ, Samples
+from agent.asr.qwen3 import config as qwen3_config
 from agent.asr.qwen3 import engine
 from agent.asr.qwen3.audio import MAX_AUDIO_S, WINDOW_FRAMES, n_audio_tokens, prepare
 from agent.asr.qwen3.checkpoint import Checkpoint, open_checkpoint
+from agent.asr.qwen3.config import AlignerConfig, Qwen3Config
 from agent.asr.qwen3.engine import Aligner, Generated, Transcriber, Transcription
-from agent.asr.qwen3.hf import HFClassifier, HFGenerator
 from agent.asr.qwen3.prompt import alignment_prompt, language_name, parse_answer, recognition_prompt
+from agent.asr.qwen3.transformers import TransformersClassifier, TransformersGenerator
 from agent.asr.qwen3.words import repair, split_words, word_times
-from agent.asr.streaming import StreamingRecognizer
-from agent.config import AgentConfig, AsrConfig, Qwen3Config
+from agent.asr.streaming import StreamingRecogniser
+from agent.config import AgentConfig
 from agent.errors import UserError
+from agent.models import build_recogniser
 
 DEMO_TALK = Path(__file__).parent.parent / "demo" / "talks" / "demo-talk-1.flac"
 
@@ -34,30 +36,25 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("qwen3"))
+def recogniser(qwen3: Path) -> tuple[TransformersGenerator, Checkpoint]:
+    checkpoint = open_checkpoint(str(qwen3 / "asr-hf"), "", "recogniser", native_only=True)
+    return TransformersGenerator(checkpoint, 60.0), checkpoint
 
 
 @pytest.fixture(scope="session")
-def recogniser(folder: Path) -> tuple[HFGenerator, Checkpoint]:
-    checkpoint = open_checkpoint(str(folder / "asr-hf"), "", "recogniser", native_only=True)
-    return HFGenerator(checkpoint, 60.0), checkpoint
+def aligner(qwen3: Path) -> tuple[TransformersClassifier, Checkpoint]:
+    checkpoint = open_checkpoint(str(qwen3 / "aligner-hf"), "", "aligner", native_only=True)
+    return TransformersClassifier(checkpoint), checkpoint
 
 
 @pytest.fixture(scope="session")
-def aligner(folder: Path) -> tuple[HFClassifier, Checkpoint]:
-    checkpoint = open_checkpoint(str(folder / "aligner-hf"), "", "aligner", native_only=True)
-    return HFClassifier(checkpoint), checkpoint
-
-
-@pytest.fixture(scope="session")
-def published(folder: Path) -> tuple[Any, Any, Any]:
+def published(qwen3: Path) -> tuple[Any, Any, Any]:
     """Transformers' processor, recogniser and aligner, as their authors use them."""
     from transformers import Qwen3ASRForConditionalGeneration, Qwen3ASRForTokenClassification, Qwen3ASRProcessor
 
-    processor = Qwen3ASRProcessor.from_pretrained(folder / "asr-hf")
-    recognise = Qwen3ASRForConditionalGeneration.from_pretrained(folder / "asr-hf").eval()
-    align = Qwen3ASRForTokenClassification.from_pretrained(folder / "aligner-hf").eval()
+    processor = Qwen3ASRProcessor.from_pretrained(qwen3 / "asr-hf")
+    recognise = Qwen3ASRForConditionalGeneration.from_pretrained(qwen3 / "asr-hf").eval()
+    align = Qwen3ASRForTokenClassification.from_pretrained(qwen3 / "aligner-hf").eval()
     return processor, recognise, align
 
 
@@ -84,11 +81,11 @@ def test_recognition_equals_the_published_processor(
 
 
 @pytest.mark.parametrize("language", TEXTS)
-def test_alignment_equals_the_published_processor(language: str, aligner: Any, folder: Path, published: Any) -> None:
+def test_alignment_equals_the_published_processor(language: str, aligner: Any, qwen3: Path, published: Any) -> None:
     from transformers import Qwen3ASRProcessor
 
     classifier, checkpoint = aligner
-    processor = Qwen3ASRProcessor.from_pretrained(folder / "aligner-hf")
+    processor = Qwen3ASRProcessor.from_pretrained(qwen3 / "aligner-hf")
     samples, text = chirp(10.2, seed=1), TEXTS[language]
     inputs, units = processor.prepare_forced_aligner_inputs(audio=samples, transcript=text, language=language)
     words = split_words(text)
@@ -131,17 +128,9 @@ def test_words_keep_every_character_of_the_transcript(language: str) -> None:
 
 
 def test_words_of_mixed_scripts() -> None:
-    got = [(word.text, word.unit) for word in split_words("《语言》AI也会— hello， “好”。 —")]
-    assert got == [
-        ("《语", "语"),
-        ("言》", "言"),
-        ("AI", "AI"),
-        ("也", "也"),
-        ("会—", "会"),
-        ("hello，", "hello"),
-        ("“好”。", "好"),
-        ("—", ""),
-    ]
+    words = split_words("《语言》AI也会— hello， “好”。 —")
+    assert " ".join(word.text for word in words) == "《语 言》 AI 也 会— hello， “好”。 —"
+    assert [word.unit for word in words] == ["语", "言", "AI", "也", "会", "hello", "好", ""]
     assert split_words("caf\u0065\u0301")[0].text == "café"
 
 
@@ -181,37 +170,30 @@ def test_answers(raw: str, forced: str, language: str | None, text: str) -> None
 
 
 class ScriptedGenerator:
-    """Answers with given texts, one after the other, and keeps what it was asked."""
+    """Answers with given texts, one after the other."""
 
     def __init__(self, checkpoint: Checkpoint, *answers: str) -> None:
-        self.checkpoint = checkpoint
-        self.answers = list(answers)
-        self.asked: list[str] = []
+        self.checkpoint, self.answers = checkpoint, list(answers)
 
     def generate(self, ids: Any, audio: Any, max_new_tokens: int) -> Generated:
-        self.asked.append(self.checkpoint.tokenizer.decode(list(ids)))
         tokens = self.checkpoint.encode(self.answers.pop(0))
         return Generated(tuple(tokens), tuple(-0.01 * (1 + index) for index in range(len(tokens))))
 
 
-def test_loops_are_cut_before_they_are_aligned(recogniser: Any) -> None:
-    _, checkpoint = recogniser
-    generator = ScriptedGenerator(checkpoint, " we measured" + " the talk" * 15 + " mostly.")
-    got = Transcriber(generator, checkpoint, "English").transcribe(chirp(3.0))
-    assert [word.text for word in got.words] == ["we", "measured", "the", "talk", "mostly."]
-    assert len(got.log_probs) == 5
-
-
-def test_log_probabilities_belong_to_words(recogniser: Any) -> None:
+def test_log_probabilities_belong_to_words_and_loops_are_cut(recogniser: Any) -> None:
     _, checkpoint = recogniser
     text = " the talk, was — naïve."
-    generator = ScriptedGenerator(checkpoint, text)
-    got = Transcriber(generator, checkpoint, "English").transcribe(chirp(2.0))
+    generator = ScriptedGenerator(checkpoint, text, " we measured" + " the talk" * 15 + " mostly.")
+    transcriber = Transcriber(generator, checkpoint, "English")
+    got = transcriber.transcribe(chirp(2.0))
     assert [word.text for word in got.words] == ["the", "talk,", "was", "—", "naïve."]
     # Each scripted token is less likely than the one before it: a word has the probability of its last token.
     lengths = [len(checkpoint.encode(part)) for part in (" the", " talk,", " was", " —", " naïve.")]
     assert sum(lengths) == len(checkpoint.encode(text))
     assert list(got.log_probs) == pytest.approx([-0.01 * n for n in np.cumsum(lengths)])
+    got = transcriber.transcribe(chirp(3.0))
+    assert [word.text for word in got.words] == ["we", "measured", "the", "talk", "mostly."]
+    assert len(got.log_probs) == 5
 
 
 def test_nothing_can_come_before_the_aligners_audio(recogniser: Any, aligner: Any) -> None:
@@ -238,7 +220,7 @@ def test_nothing_can_come_before_the_aligners_audio(recogniser: Any, aligner: An
         recognition_prompt(1, prefix="Hello")
 
 
-def test_windows_give_what_the_whole_clip_gives(recogniser: Any, folder: Path) -> None:
+def test_windows_give_what_the_whole_clip_gives(recogniser: Any) -> None:
     generator, checkpoint = recogniser
     for seconds in (8.0, 15.0, 16.5, 20.0, 28.0):
         samples = chirp(seconds, seed=3)
@@ -263,9 +245,9 @@ def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("short_answers")
-def test_finished_windows_are_encoded_once(folder: Path) -> None:
-    checkpoint = open_checkpoint(str(folder / "asr-hf"), "", "recogniser", native_only=True)
-    generator = HFGenerator(checkpoint, 60.0)
+def test_finished_windows_are_encoded_once(qwen3: Path) -> None:
+    checkpoint = open_checkpoint(str(qwen3 / "asr-hf"), "", "recogniser", native_only=True)
+    generator = TransformersGenerator(checkpoint, 60.0)
     samples = chirp(26.0, seed=4)
     samples[:100] = 1.0  # the loudest frame is in the first window, as it is once somebody has spoken for a while
     transcriber = Transcriber(generator, checkpoint, "English")
@@ -291,29 +273,26 @@ def test_odd_audio_is_transcribed(recogniser: Any) -> None:
     transcriber = Transcriber(generator, checkpoint, "English")
     for samples in (np.zeros(0, np.float32), chirp(0.2), 40 * chirp(1.5), np.round(chirp(1.5) * 128) / 128):
         assert isinstance(transcriber.transcribe(samples.astype(np.float32)).text, str)
+    assert [n_audio_tokens(n) for n in (1, 50, 100, 101, 800, 3000)] == [1, 7, 13, 14, 104, 390]
     loud = prepare((40 * chirp(1.5)).astype(np.float32))
     assert np.array_equal(loud.pieces[0], prepare(np.clip(40 * chirp(1.5), -1, 1).astype(np.float32)).pieces[0])
 
 
-def test_audio_tokens() -> None:
-    assert [n_audio_tokens(n) for n in (1, 50, 100, 101, 800, 3000)] == [1, 7, 13, 14, 104, 390]
-
-
-def test_the_wrong_checkpoint_is_refused_with_the_right_ones_name(folder: Path, tmp_path: Path) -> None:
+def test_the_wrong_checkpoint_is_refused_with_the_right_ones_name(qwen3: Path, tmp_path: Path) -> None:
     def refusal(path: Path | str, kind: Any, native_only: bool = True) -> str:
         with pytest.raises(UserError) as caught:
             open_checkpoint(str(path), "", kind, native_only)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    assert "Qwen/Qwen3-ASR-1.7B-hf" in refusal(folder / "asr", "recogniser")
-    assert "Qwen/Qwen3-ForcedAligner-0.6B-hf" in refusal(folder / "aligner", "aligner")
-    assert "is a forced aligner" in refusal(folder / "aligner-hf", "recogniser")
-    assert "is a recogniser" in refusal(folder / "asr", "aligner", native_only=False)
-    assert not open_checkpoint(str(folder / "asr"), "", "recogniser", native_only=False).native
-    assert not open_checkpoint(str(folder / "aligner"), "", "aligner", native_only=False).native
+    assert "Qwen/Qwen3-ASR-1.7B-hf" in refusal(qwen3 / "asr", "recogniser")
+    assert "Qwen/Qwen3-ForcedAligner-0.6B-hf" in refusal(qwen3 / "aligner", "aligner")
+    assert "is a forced aligner" in refusal(qwen3 / "aligner-hf", "recogniser")
+    assert "is a recogniser" in refusal(qwen3 / "asr", "aligner", native_only=False)
+    assert not open_checkpoint(str(qwen3 / "asr"), "", "recogniser", native_only=False).native
+    assert not open_checkpoint(str(qwen3 / "aligner"), "", "aligner", native_only=False).native
     other = tmp_path / "other"
-    shutil.copytree(folder / "asr-hf", other)
+    shutil.copytree(qwen3 / "asr-hf", other)
     (other / "config.json").write_text(json.dumps({"model_type": "gemma4"}))
     assert "is gemma4, not Qwen3-ASR" in refusal(other, "recogniser")
     (other / "config.json").write_text("{")
@@ -322,36 +301,27 @@ def test_the_wrong_checkpoint_is_refused_with_the_right_ones_name(folder: Path, 
 
 
 @pytest.mark.usefixtures("short_answers")
-def test_a_configuration_builds_recognisers_that_share_their_models(folder: Path) -> None:
-    ours = Qwen3Config(aligner=str(folder / "aligner-hf"))
-    config = AgentConfig(asr=AsrConfig(engine="qwen3", model=str(folder / "asr-hf"), max_live_s=6.0, qwen3=ours))
-    one = build_recognizer(config)
-    n_loaded = len(qwen3._loaded)
-    other = build_recognizer(replace(config, asr=replace(config.asr, hypotheses_to_agree=3)))
-    assert len(qwen3._loaded) == n_loaded
-    assert isinstance(one, StreamingRecognizer)
-    assert isinstance(other, StreamingRecognizer)
+def test_a_configuration_builds_recognisers_that_share_their_models(qwen3: Path) -> None:
+    aligner = AlignerConfig(str(qwen3 / "aligner-hf"))
+    config = AgentConfig(asr=Qwen3Config(model=str(qwen3 / "asr-hf"), max_live_s=6.0, aligner=aligner))
+    one = build_recogniser(config)
+    n_loaded = len(qwen3_config._loaded)
+    other = build_recogniser(replace(config, asr=replace(config.asr, hypotheses_to_agree=3)))
+    assert len(qwen3_config._loaded) == n_loaded
+    assert isinstance(one, StreamingRecogniser)
+    assert isinstance(other, StreamingRecogniser)
     samples, _ = soundfile.read(DEMO_TALK, dtype="float32", stop=10 * SAMPLE_RATE_HZ)
-    heard = []
-    for start in range(0, len(samples), 16000):
-        hypothesis = one.push(samples[start : start + 16000])
-        heard += [word for segment in hypothesis.committed for word in segment]
+    hypotheses = stream(one, samples, 1.0)
+    for hypothesis in hypotheses:
         times = [time for word in hypothesis.live for time in (word.start_s, word.end_s)]
         assert times == sorted(times)
-        assert not times or times[-1] <= hypothesis.now_s
-        assert one.tail_s <= 6.0
-    heard += [word for segment in one.flush().committed for word in segment]
+        assert not times or hypothesis.now_s - 6.0 <= times[0] <= times[-1] <= hypothesis.now_s
+    heard = committed(hypotheses)
     assert one.n_decoded > 5
-    assert heard
     assert any(word.log_prob is not None for word in heard)
-    with pytest.raises(UserError, match=r"set asr\.model"):
-        build_recognizer(AgentConfig(asr=AsrConfig(engine="qwen3")))
-    original = replace(config.asr, model=str(folder / "asr"))
+    original = replace(config.asr, model=str(qwen3 / "asr"))
     with pytest.raises(UserError, match="is in the original layout"):
-        build_recognizer(replace(config, asr=original))
-
-
-def test_languages() -> None:
+        build_recogniser(replace(config, asr=original))
     assert language_name("en") == "English"
     with pytest.raises(UserError, match="no word times for 'cs'"):
         language_name("cs")

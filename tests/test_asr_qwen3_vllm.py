@@ -18,38 +18,35 @@ import pytest
 import torch
 from qwen3_sounds import chirp
 from script import result_of
-from tiny_qwen3_asr import build
 
 from agent.asr.qwen3.audio import MAX_AUDIO_S, prepare
 from agent.asr.qwen3.checkpoint import open_checkpoint
-from agent.asr.qwen3.vllm import ALIGNER_CLASS, Room, VllmGenerator, engine_arguments
-from agent.config import gpu_shares, load, preset_path
+from agent.asr.qwen3.vllm import ALIGNER_CLASS, EngineLimits, VllmGenerator, engine_arguments
+from agent.config import from_tree, load, preset_path
 from agent.errors import UserError
 from agent.models import ModelCache
+from agent.run.profiles import parse
 from agent.vllm_engine import no_torchvision
+from agent.weights import gpu_shares
 
-needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed (make vllm)")
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tiny checkpoints in both layouts."""
-    return build(tmp_path_factory.mktemp("qwen3"))
+def on_engine(test: Any) -> Any:
+    """Marks of what needs the engines' results."""
+    return pytest.mark.vllm(pytest.mark.slow(test))
 
 
 @pytest.fixture(scope="module")
-def results(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def results(qwen3: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One layout of each model: the recogniser in the original one, the aligner in Transformers'."""
     scratch = tmp_path_factory.mktemp("tmp")
-    found = result_of("qwen3_vllm_run.py", folder, "asr", "aligner-hf", TMPDIR=str(scratch))
+    found = result_of("qwen3_vllm_run.py", qwen3, "asr", "aligner-hf", TMPDIR=str(scratch))
     found["left"] = [path.name for path in scratch.iterdir() if path.name != "torchinductor_root"]
-    found["scores"] = json.loads((folder / "out" / "scores.json").read_text(encoding="utf-8"))
-    found["trace"] = (folder / "out" / "trace.jsonl").read_text(encoding="utf-8").splitlines()
+    found["scores"] = json.loads((qwen3 / "out" / "scores.json").read_text(encoding="utf-8"))
+    found["trace"] = (qwen3 / "out" / "trace.jsonl").read_text(encoding="utf-8").splitlines()
     return found
 
 
-@needs_vllm
-@pytest.mark.slow
+@on_engine
 def test_text_equals_transformers(results: Any) -> None:
     for seconds, same_prompt, same_text, n_tokens, deviation in results["asr"]["text"]:
         assert same_prompt, seconds
@@ -59,8 +56,7 @@ def test_text_equals_transformers(results: Any) -> None:
     assert results["asr"]["together"]
 
 
-@needs_vllm
-@pytest.mark.slow
+@on_engine
 def test_word_times_equal_transformers(results: Any) -> None:
     assert {language for language, *_ in results["align"]} == {"en", "de", "it", "zh"}
     for language, seconds, n_words, same in results["align"]:
@@ -68,8 +64,7 @@ def test_word_times_equal_transformers(results: Any) -> None:
         assert same, (language, seconds)
 
 
-@needs_vllm
-@pytest.mark.slow
+@on_engine
 def test_finished_windows_come_from_the_prefix_cache(results: Any) -> None:
     tails = results["asr"]["tails"]
     # Two finished windows, 208 tokens, less what does not fill a block.
@@ -78,8 +73,7 @@ def test_finished_windows_come_from_the_prefix_cache(results: Any) -> None:
     assert tails["20.85 windows"][1] == tails["20.85 whole"][1]
 
 
-@needs_vllm
-@pytest.mark.slow
+@on_engine
 def test_a_preset_runs_on_three_engines_is_scored_and_leaves_nothing_behind(results: Any) -> None:
     assert results["codes"] == [0, 0]
     assert results["engines"] == [2, 3]
@@ -99,8 +93,7 @@ def test_a_preset_runs_on_three_engines_is_scored_and_leaves_nothing_behind(resu
     assert results["left"] == []
 
 
-@needs_vllm
-@pytest.mark.slow
+@on_engine
 def test_no_word_of_a_known_talk_is_lost_or_doubled_on_three_engines(results: Any) -> None:
     """The same for an hour: qwen3_soak.py."""
     known = results["known"]
@@ -116,18 +109,17 @@ def test_no_word_of_a_known_talk_is_lost_or_doubled_on_three_engines(results: An
     assert known["stages_off"] < 0.05
 
 
-@needs_vllm
-@pytest.mark.slow
+@on_engine
 def test_an_engine_that_hangs_is_started_again_once(results: Any) -> None:
     n_starts, said = results["hang"]
     assert n_starts == 2
     assert said.startswith("The vLLM engine of the recogniser did not answer for 0.1 s again.")
-    assert "asr.qwen3.engine=hf" in said
+    assert "asr.backend=transformers" in said
 
 
-def test_each_engine_gets_its_share_and_either_layout_its_class(folder: Path) -> None:
+def test_each_engine_gets_its_share_and_either_layout_its_class(qwen3: Path) -> None:
     def arguments(name: str, kind: Any, **room: float) -> dict[str, Any]:
-        return engine_arguments(open_checkpoint(str(folder / name), "", kind, native_only=False), Room(**room))
+        return engine_arguments(open_checkpoint(str(qwen3 / name), "", kind, native_only=False), EngineLimits(**room))
 
     small = arguments("asr", "recogniser", cache_gib=0.25, gpu_share=0.3)
     assert small["kv_cache_memory_bytes"] == 2**28
@@ -140,14 +132,14 @@ def test_each_engine_gets_its_share_and_either_layout_its_class(folder: Path) ->
     for found in (native, original):
         assert found["runner"] == "pooling"
         assert found["pooler_config"]["tok_pooling_type"] == "STEP"
-    assert Room(max_live_s=MAX_AUDIO_S).max_tokens > 13 * MAX_AUDIO_S
+    assert EngineLimits(max_live_s=MAX_AUDIO_S).max_tokens > 13 * MAX_AUDIO_S
 
 
-@needs_vllm
-def test_too_many_words_to_expect_are_refused_in_one_line(folder: Path) -> None:
-    checkpoint = open_checkpoint(str(folder / "asr-hf"), "", "recogniser", native_only=False)
-    generator = VllmGenerator(checkpoint, Room())
-    with pytest.raises(UserError, match=r"give fewer words in asr\.qwen3\.context\.$"):
+@pytest.mark.vllm
+def test_too_many_words_to_expect_are_refused_in_one_line(qwen3: Path) -> None:
+    checkpoint = open_checkpoint(str(qwen3 / "asr-hf"), "", "recogniser", native_only=False)
+    generator = VllmGenerator(checkpoint, EngineLimits())
+    with pytest.raises(UserError, match=r"give fewer words in asr\.context\.$"):
         generator.generate([7] * 5000, prepare(chirp(3.0)), 32)
     generator.engine.close()
 
@@ -167,11 +159,12 @@ def test_torchvision_is_stood_in_for_only_while_vllm_needs_it(monkeypatch: pytes
 
 
 def test_shares_of_one_gpu_are_checked_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    both = {"asr.engine": "qwen3", "asr.qwen3.engine": "vllm", "mt.engine": "vllm"}
+    both = {"asr.recogniser": "qwen3", "asr.backend": "vllm", "asr.aligner.backend": "vllm"}
+    both["mt.backend"] = "vllm"
     config = load(preset_path("ende-low"), both)
-    assert gpu_shares(config) == {"asr.model": (0.2, 0), "asr.qwen3.aligner": (0.1, 0), "mt.model": (0.9, 0)}
+    assert gpu_shares(config) == {"asr.model": (0.2, 0), "asr.aligner.model": (0.1, 0), "mt.model": (0.9, 0)}
     assert gpu_shares(load(preset_path("ende-low"))) == {}
-    assert sum(share for share, _ in gpu_shares(load(preset_path("ende-low-a40"), both)).values()) <= 0.9
+    assert sum(share for share, _ in gpu_shares(from_tree(parse("ende-low-a40").tree())).values()) <= 0.91
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(UserError, match=r"together at most 1, not 1\.20\.$"):
         ModelCache().warm_up(config)

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.asr import build_recognizer
 from agent.asr.contract import Samples
-from agent.asr.record import RecordingRecognizer, read_recording, read_recordings
-from agent.asr.replay import ReplayRecognizer
-from agent.config import AgentConfig, AsrConfig
+from agent.asr.record import RecordingRecogniser, read_recording, read_recordings
+from agent.asr.replay import ReplayConfig, ReplayRecogniser
+from agent.config import AgentConfig
 from agent.errors import UserError
+from agent.models import build_recogniser
 from agent.words import Hypothesis, SourceWord
 
 CHUNK = 4000
@@ -48,9 +48,9 @@ def noise(seed: int, n_samples: int = 5 * CHUNK + 123) -> Samples:
 
 
 def hear(
-    recognizer: Counter | RecordingRecognizer | ReplayRecognizer, audio: Samples, chunk: int = CHUNK
+    recogniser: Counter | RecordingRecogniser | ReplayRecogniser, audio: Samples, chunk: int = CHUNK
 ) -> list[Hypothesis]:
-    return [*(recognizer.push(audio[at : at + chunk]) for at in range(0, len(audio), chunk)), recognizer.flush()]
+    return [*(recogniser.push(audio[at : at + chunk]) for at in range(0, len(audio), chunk)), recogniser.flush()]
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def streams() -> list[Samples]:
 
 @pytest.fixture
 def folder(tmp_path: Path, streams: list[Samples]) -> Path:
-    recorder = RecordingRecognizer(Counter(), tmp_path / "deep" / "asr", "counter")
+    recorder = RecordingRecogniser(Counter(), tmp_path / "deep" / "asr", "counter")
     for audio in streams:
         hear(recorder, audio)
         recorder.reset()
@@ -70,7 +70,7 @@ def folder(tmp_path: Path, streams: list[Samples]) -> Path:
 
 
 def test_record_then_replay_is_identical(folder: Path, streams: list[Samples]) -> None:
-    replay = ReplayRecognizer(folder)
+    replay = ReplayRecogniser(folder)
     for audio in [*streams, streams[0]]:
         counter = Counter()
         assert hear(replay, audio) == hear(counter, audio)
@@ -82,7 +82,7 @@ def test_record_then_replay_is_identical(folder: Path, streams: list[Samples]) -
 def test_a_recording_reads_without_audio(folder: Path, streams: list[Samples]) -> None:
     recordings = read_recordings(folder)
     assert len(recordings) == 3
-    assert {recording.recognizer for recording in recordings} == {"counter"}
+    assert {recording.recogniser for recording in recordings} == {"counter"}
     assert [step.n_samples for step in recordings[0].steps].count(CHUNK) >= 5
     assert len({recording.fingerprint for recording in recordings}) == 2
     one_file = next(folder.glob("*.asr.jsonl"))
@@ -90,7 +90,7 @@ def test_a_recording_reads_without_audio(folder: Path, streams: list[Samples]) -
 
 
 def test_recording_twice_replaces_and_reset_discards(folder: Path, streams: list[Samples]) -> None:
-    recorder = RecordingRecognizer(Counter(), folder)
+    recorder = RecordingRecogniser(Counter(), folder)
     hear(recorder, streams[0])
     recorder.push(noise(9, CHUNK))
     recorder.reset()
@@ -99,7 +99,7 @@ def test_recording_twice_replaces_and_reset_discards(folder: Path, streams: list
 
 
 def test_empty_pushes_do_not_count(folder: Path, streams: list[Samples]) -> None:
-    replay = ReplayRecognizer(folder)
+    replay = ReplayRecogniser(folder)
     first = replay.push(streams[0][:CHUNK])
     assert replay.push(streams[0][:0]) == Hypothesis((), first.live, first.now_s)
     assert replay.push(streams[0][CHUNK : 2 * CHUNK]).now_s == 2 * CHUNK / 16_000
@@ -108,7 +108,7 @@ def test_empty_pushes_do_not_count(folder: Path, streams: list[Samples]) -> None
 
 
 def test_other_audio_and_other_chunks_are_refused(folder: Path, streams: list[Samples]) -> None:
-    replay = ReplayRecognizer(folder)
+    replay = ReplayRecogniser(folder)
     with pytest.raises(UserError, match=r"recorded in pushes of 0\.25 s at 0\.00 s, not 0\.5 s"):
         replay.push(streams[0][: 2 * CHUNK])
     replay.reset()
@@ -132,9 +132,9 @@ def test_other_audio_and_other_chunks_are_refused(folder: Path, streams: list[Sa
 
 def test_bad_recordings_are_user_errors(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(UserError, match="No recordings"):
-        ReplayRecognizer(tmp_path / "nowhere")
+        ReplayRecogniser(tmp_path / "nowhere")
     with pytest.raises(UserError, match="No recordings"):
-        ReplayRecognizer(tmp_path)
+        ReplayRecogniser(tmp_path)
     path = next(folder.glob("*.asr.jsonl"))
     lines = path.read_text(encoding="utf-8").splitlines()
     for broken in (lines[:-1], lines[:-2] + lines[-1:], lines[:1], [], ["{"], ["[]"], [lines[0], "{}"]):
@@ -147,15 +147,15 @@ def test_bad_recordings_are_user_errors(tmp_path: Path, folder: Path) -> None:
     assert "\n" not in str(caught.value)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="Cannot write"):
-        RecordingRecognizer(Counter(), tmp_path / "file")
+        RecordingRecogniser(Counter(), tmp_path / "file")
 
 
 def test_build_replay_and_recorder(tmp_path: Path, folder: Path, streams: list[Samples]) -> None:
-    config = AgentConfig(asr=AsrConfig(engine="replay", model=str(folder)))
-    assert isinstance(build_recognizer(config), ReplayRecognizer)
-    copying = build_recognizer(dataclasses.replace(config, record_asr=str(tmp_path / "copy")))
-    assert isinstance(copying, RecordingRecognizer)
+    config = AgentConfig(asr=ReplayConfig(model=str(folder)))
+    assert isinstance(build_recogniser(config), ReplayRecogniser)
+    copying = build_recogniser(dataclasses.replace(config, record_asr=str(tmp_path / "copy")))
+    assert isinstance(copying, RecordingRecogniser)
     hear(copying, streams[0])
     (copy,) = read_recordings(tmp_path / "copy")
-    assert copy.recognizer == f"replay {folder}"
+    assert copy.recogniser == f"replay {folder}"
     assert any(copy.steps == recording.steps for recording in read_recordings(folder))

@@ -8,18 +8,25 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from agent.asr.sphinx import SphinxConfig
 from agent.catalogue import revision_of
+from agent.cli import keys
+from agent.cli.main import alignatt
 from agent.config import (
     AgentConfig,
     from_namespace,
+    from_tree,
     load,
+    override,
     parse_assignment,
-    preset_names,
     preset_path,
     set_key,
     to_dict,
 )
 from agent.errors import UserError
+from agent.mt.policy.wait_k import WaitK
+from agent.paths import PROJECT
+from agent.run.profiles import parse, preset_names
 
 
 def written(folder: Path, text: str) -> Path:
@@ -48,7 +55,22 @@ def test_the_latency_unit_follows_the_target_language(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("polcy: {}", r"Unknown key 'polcy'\. Did you mean 'policy'\?"),
-        ("policy: {margin_word: 1}", r"Unknown key 'policy\.margin_word'\. Did you mean 'margin_words'\?"),
+        (
+            "policy: {margin_word: 1}",
+            r"Unknown key 'policy\.margin_word': alignatt has none\. Did you mean 'margin_words'",
+        ),
+        ("policy: {name: wait-k, margin_words: 1}", "Unknown key 'policy.margin_words': wait-k has none"),
+        ("asr: {engine: sphinx}", "'asr.engine' is called 'asr.recogniser' now"),
+        ("asr: {qwen3: {aligner: x}}", "'asr.qwen3.aligner' is called 'asr.aligner.model' now"),
+        ("asr: {qwen3: {context: x}}", "'asr.qwen3.context' is called 'asr.context' now"),
+        ("mt: {engine: hf}", "'mt.engine' is called 'mt.backend' now"),
+        ("mt: {backend: vlm}", "transformers, vllm"),
+        ("mt: {vllm: {gpu_memory_utilization: 1.5}}", "at most 1"),
+        ("mt: {vllm: {max_num_seqs: 0}}", "at least 1"),
+        ("mt: {vllm: {cuda_graphs: full}}", "piecewise"),
+        ("mt: {vllm: {attention_backend: flashinfer}}", "triton_attn"),
+        ("mt: {backend: hf}", "'hf' is called 'transformers' now"),
+        ("mt: {early_stop: false}", "'mt.early_stop' is gone: leave it out"),
         ("session: {zzz: 1}", r"Unknown key 'session\.zzz'\. Valid: context_sentences, first_draft_s, hold_back_s"),
         ("1: 2", "Unknown key '1'"),
         ("policy: {margin_words: two}", "'policy.margin_words' must be a whole number, not 'two'"),
@@ -56,17 +78,19 @@ def test_the_latency_unit_follows_the_target_language(tmp_path: Path) -> None:
         ("policy: {margin_words: true}", "must be a whole number, not True"),
         ("policy: {margin_words: null}", "must be a whole number, not None"),
         ("policy: {closure_guard: 1}", "must be true or false, not 1"),
-        ("policy: {name: alignat}", "'policy.name' must be one of alignatt, paper"),
-        ("policy: {name: [a]}", "'policy.name' must be one of"),
+        ("policy: {name: alignat}", "'policy.name': there is no 'alignat'. Did you mean 'alignatt'"),
+        ("policy: {name: [a]}", "'policy.name': there is no"),
         ("policy: alignatt", "'policy' is a group of keys, not 'alignatt'"),
         ("speech_chunk_size: fast", "'speech_chunk_size' must be a number, not 'fast'"),
         ("speech_chunk_size: .nan", "'speech_chunk_size' must be at least 0.02"),
         ("mt: {model: 3}", "'mt.model' must be text, not 3"),
         ("mt: {prompt: {system: [1]}}", r"'mt\.prompt\.system' must be text"),
         ("policy: {margin_words: -1}", "must be at least 0, not -1"),
-        ("policy: {median_width: 4}", "must be odd, not 4"),
-        ("policy: {agree: 1}", "must be at least 2"),
-        ("target_lang: fr", "Direction en-fr is not supported; use one of en-de, en-it, en-zh"),
+        ("policy: {name: paper, median_width: 4}", "must be at least 1, odd, not 4"),
+        ("policy: {name: local-agreement, agree: 1}", "must be at least 2"),
+        ("target_lang: fr", "The embedded demo model does not translate en-fr, only en-de, en-it, en-zh"),
+        ("target_lang: xx", "Unknown language 'xx'"),
+        ("source_lang: de", "Source and target language are both 'de'"),
         ("target_lang: no", "'target_lang' must be text, not False"),
         ("regime: medium", "'regime' must be one of low, high"),
         ("- 1", "must hold keys and values, not a list"),
@@ -92,24 +116,13 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
         load(path, {"policy.margin_words.x": 1})
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("policy.margin_words=1", ("policy.margin_words", 1)),
-        ("mt.prompt.header=", ("mt.prompt.header", "")),
-        ("a=b=c", ("a", "b=c")),
-        ("a=true", ("a", True)),
-        (" a =0.5", ("a", 0.5)),
-    ],
-)
-def test_assignments_are_read_as_yaml(text: str, expected: tuple[str, object]) -> None:
-    assert parse_assignment(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "a", "=1", "a=[1"])
-def test_what_is_no_assignment_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="--set"):
-        parse_assignment(text)
+def test_assignments_are_read_as_yaml() -> None:
+    texts = ("policy.margin_words=1", "mt.prompt.header=", "a=b=c", "a=true", " a =0.5")
+    expected = [("policy.margin_words", 1), ("mt.prompt.header", ""), ("a", "b=c"), ("a", True), ("a", 0.5)]
+    assert list(map(parse_assignment, texts)) == expected
+    for text in ("", "a", "=1", "a=[1"):
+        with pytest.raises(UserError, match="--set"):
+            parse_assignment(text)
 
 
 def test_a_key_is_set_in_place() -> None:
@@ -120,11 +133,11 @@ def test_a_key_is_set_in_place() -> None:
 
 
 def test_a_nested_namespace_is_a_configuration() -> None:
-    space = SimpleNamespace(target_lang="it", policy=SimpleNamespace(k=5))
-    assert from_namespace(space).policy.k == 5
-    assert from_namespace({"policy": {"k": 5}}).policy.k == 5
+    space = SimpleNamespace(target_lang="it", policy=SimpleNamespace(name="wait-k", k=5))
+    assert from_namespace(space).policy == WaitK(k=5)
+    assert from_namespace({"policy": {"name": "wait-k", "k": 5}}).policy == WaitK(k=5)
     with pytest.raises(UserError, match="Did you mean 'k'"):
-        from_namespace(SimpleNamespace(policy=SimpleNamespace(kk=5)))
+        from_namespace(SimpleNamespace(policy=SimpleNamespace(name="wait-k", kk=5)))
 
 
 def test_every_direction_has_a_preset_for_each_regime() -> None:
@@ -134,11 +147,11 @@ def test_every_direction_has_a_preset_for_each_regime() -> None:
 
 @pytest.mark.parametrize("name", preset_names())
 def test_a_preset_is_valid_and_is_what_its_name_says(name: str) -> None:
-    config = load(preset_path(name))
+    config = from_tree(parse(name).tree())
     pair, regime, *_ = name.split("-")
     assert (config.source_lang + config.target_lang, config.regime) == (pair, regime)
     assert config.type == "agent.AlignAttAgent"
-    assert config.latency_unit == yaml.safe_load(preset_path(name).read_text(encoding="utf-8"))["latency_unit"]
+    assert parse(name).name == name
 
 
 def test_an_unknown_preset_names_the_nearest() -> None:
@@ -146,15 +159,46 @@ def test_an_unknown_preset_names_the_nearest() -> None:
         preset_path("ende-lo")
 
 
+def changed_preset(keys: dict[str, object]) -> AgentConfig:
+    tree = parse("ende-low-a40").tree()
+    override(tree, keys)
+    return from_tree(tree)
+
+
+def test_another_policy_or_recogniser_brings_its_own_keys() -> None:
+    changed = changed_preset({"policy.name": "wait-k", "policy.k": 5, "asr.recogniser": "sphinx"})
+    assert changed.policy == WaitK(k=5)
+    assert changed.asr == SphinxConfig()
+    with pytest.raises(UserError, match=r"'policy\.margin_words': wait-k has none"):
+        changed_preset({"policy.name": "wait-k", "policy.margin_words": 5})
+
+
+@pytest.mark.parametrize("name", ["enfr-low-a40", "csen-high-h100", "enja-low-a40-paper", "enyue-high-cpu"])
+def test_any_direction_has_a_preset_of_the_full_models(name: str) -> None:
+    preset = parse(name)
+    assert preset.name == name
+    config = from_tree(preset.tree())
+    assert f"{config.source_lang}{config.target_lang}-{config.regime}" == "-".join(name.split("-")[:2])
+
+
 def test_a_known_model_is_taken_at_its_pinned_revision() -> None:
     gemma, qwen, other = "google/gemma-4-E4B-it", "Qwen/Qwen3-ASR-1.7B-hf", "Qwen/Qwen3-ASR-1.7B"
-    preset = preset_path("ende-low-a40")
-    pinned = load(preset)
-    config = load(preset_path("ende-low"), {"mt.model": gemma, "asr.model": qwen, "asr.engine": "qwen3"})
+    pinned = from_tree(parse("ende-low-a40").tree())
+    config = load(preset_path("ende-low"), {"mt.model": gemma, "asr.model": qwen, "asr.recogniser": "qwen3"})
     assert config.mt.revision == pinned.mt.revision
-    assert config.asr.qwen3.revision == pinned.asr.qwen3.revision
-    assert load(preset, {"mt.revision": "main"}).mt.revision == "main"
+    assert config.asr.revision == pinned.asr.revision
+    assert changed_preset({"mt.revision": "main"}).mt.revision == "main"
     # A preset's revision is not one of the model in its model's place.
-    changed = load(preset, {"mt.model": "some/model", "asr.model": other})
+    changed = changed_preset({"mt.model": "some/model", "asr.model": other})
     assert changed.mt.revision == ""
-    assert changed.asr.qwen3.revision == revision_of(other, "") != pinned.asr.qwen3.revision
+    assert changed.asr.revision == revision_of(other, "") != pinned.asr.revision
+
+
+def test_the_page_about_all_keys_is_that_of_the_code() -> None:
+    assert Path(PROJECT / "docs" / "configuration.md").read_text(encoding="utf-8") == keys.page()
+    assert all(key.meaning for group in keys.groups().values() for key in group)
+
+
+def test_keys_are_found_by_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert alignatt(["keys", "peaks", "margin"]) == 0
+    assert capsys.readouterr().out.startswith("policy.margin_words  (2; at least 0; policy.name=alignatt)\n")

@@ -1,4 +1,4 @@
-"""What may import what: tests only what the ``dev`` extra brings, and nothing below ``agent/cli`` the commands."""
+"""Tests import only what the ``dev`` extra brings."""
 
 from __future__ import annotations
 
@@ -11,24 +11,12 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
-import pytest
-
 from agent.paths import PROJECT
 
 TESTS = Path(__file__).parent
 OURS = {"agent", "heads", "eval", "demo", "bench", "vllm_rows", *(path.stem for path in TESTS.glob("*.py"))}
-ELSEWHERE = {"vllm", "mistral_common", "comet", "pytorch_lightning"}
+ELSEWHERE = {"vllm", "comet", "pytorch_lightning"}
 """What tests import that ``make vllm`` and ``make comet-env`` bring."""
-FLOORS = {
-    "agent/run": ("agent.cli", "eval", "heads"),
-    "agent": ("eval", "heads"),
-    "heads": ("agent.cli",),
-    "eval": ("agent.cli",),
-    "demo": ("agent.cli",),
-    "bench": ("agent.cli",),
-    "vllm_rows": ("agent", "eval", "heads"),
-}
-"""Folders, and what their modules do not import. The commands, ``agent/cli``, import everything."""
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -62,16 +50,3 @@ def test_tests_import_only_what_the_dev_extra_brings() -> None:
             if not names(known.get(module, [])) & brought:
                 missing[module] = path.name
     assert missing == {}
-
-
-@pytest.mark.parametrize(("folder", "above"), FLOORS.items(), ids=FLOORS)
-def test_no_module_imports_from_the_floors_above(folder: str, above: tuple[str, ...]) -> None:
-    paths = [path for path in (PROJECT / folder).rglob("*.py") if (PROJECT / "agent/cli") not in path.parents]
-    found = {
-        f"{path.relative_to(PROJECT)}: {module}"
-        for path in paths
-        for module in imported(path)
-        if module in above or module.startswith(tuple(f"{name}." for name in above))
-    }
-    assert paths
-    assert found == set()

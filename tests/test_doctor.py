@@ -9,33 +9,24 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import save_model
 
 from agent.cli import doctor
 from agent.cli.main import alignatt
-from agent.config import AgentConfig, MtConfig, VllmConfig
-from agent.mt import head_sets
+from agent.config import AgentConfig
 from agent.mt.attention import AttentionCall
-from agent.mt.drafter import Head
+from agent.mt.config import MtConfig, VllmConfig
+from agent.run import missing
 from vllm_rows import vllm_internals
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model")
-    save_model(path)
-    scored = (head_sets.ScoredHead(Head(5, 1), 0.9), head_sets.ScoredHead(Head(2, 0), 0.5))
-    found = head_sets.HeadSet(str(path), "en-de", 6, 4, "predicting", 2, {"predicting": scored})
-    head_sets.save(path / "heads.json", found)
-    return path
-
-
 @pytest.fixture
-def examined(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict[str, tuple[str, str]]]]:
+def examined(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, dict[str, tuple[str, str]]]]:
     """Runs the command; exit code and, by what was examined, state and text."""
 
     def run(*arguments: str, **keys: Any) -> tuple[int, dict[str, tuple[str, str]]]:
-        keys = {"mt.model": folder, "mt.head_set": folder / "heads.json", "mt.device": "cpu", **keys}
+        keys = {"mt.model": tiny_model, "mt.head_set": tiny_model / "heads-de.json", "mt.device": "cpu", **keys}
         code = alignatt(["doctor", "--set", *(f"{key}={value}" for key, value in keys.items()), *arguments])
         lines = capsys.readouterr().out.splitlines()
         return code, {line[5:17].strip(): (line[:5].strip(), line[17:]) for line in lines}
@@ -67,7 +58,6 @@ def test_rows_that_are_not_the_models_own_fail(examined: Any, monkeypatch: pytes
         ({"mt.model": "./nothing"}, "model", "no weights of ./nothing: --set mt.model=FOLDER"),
         ({"mt.head_set": "nothing"}, "heads", "No head set"),
         ({"asr.model": "./nothing"}, "recogniser", "no weights of ./nothing"),
-        ({"session.overlap": "aligner"}, "recogniser", "sphinx has no aligner"),
         ({"mt.prompt.system": "Speak."}, "heads", "ok"),
     ],
 )
@@ -87,20 +77,21 @@ def test_a_model_that_does_not_fit_into_memory_fails(examined: Any, monkeypatch:
 
 @pytest.mark.parametrize(("free_gib", "state"), [(30, "FAIL"), (46, "ok")])
 def test_what_vllm_reserves_of_a_gpu_has_to_be_free(
-    folder: Path, free_gib: int, state: str, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, free_gib: int, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (free_gib * doctor.GIB, 48 * doctor.GIB))
-    config = MtConfig(engine="vllm", model=str(folder), vllm=VllmConfig(gpu_memory_utilization=0.9))
+    config = MtConfig(backend="vllm", model=str(tiny_model), vllm=VllmConfig(gpu_memory_utilization=0.9))
     found, text = doctor._model(AgentConfig(mt=config))
     assert found == state
     assert "vLLM takes 43.2" in text
 
 
 def test_vllm_has_to_be_a_verified_version_where_it_is_used(examined: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(missing, "has_vllm", lambda: True)
     monkeypatch.setattr(vllm_internals, "vllm_version", lambda: "0.1.0")
     assert examined()[1]["vLLM"][0] == "note"
-    code, findings = examined(**{"mt.engine": "vllm"})
+    code, findings = examined(**{"mt.backend": "vllm"})
     assert code == 2
     assert findings["vLLM"] == ("FAIL", "0.1.0 is installed, attention rows are verified: 0.25.1, 0.32.0")
 

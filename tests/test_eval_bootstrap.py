@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from eval_runs import chinese_talks, german_talks, write_references, write_run
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from test_eval_command import alignatt
-from test_eval_score import chinese_talks, german_talks, write_references, write_run
 
 from agent.errors import UserError
 from agent.run.folder import SCORES, SEGMENTS, read
@@ -41,8 +41,7 @@ WORSE = [line.replace("now", "then").replace("the ", "a ", 1) for line in REFERE
 
 
 @pytest.mark.parametrize("language", ["de", "zh"])
-def test_sums_are_the_scorers_figures(tmp_path: Path, language: str) -> None:
-    references = write_references(tmp_path / "refs")
+def test_sums_are_the_scorers_figures(tmp_path: Path, references: Path, language: str) -> None:
     run = write_run(tmp_path / "run", german_talks() if language == "de" else chinese_talks(), language)
     scores, _ = score(run, Options(references=references))
     segments = read_segments(run, scores.signature)
@@ -66,9 +65,7 @@ def test_a_constant_difference_is_certain_and_paired() -> None:
     """Latencies vary between segments, their difference does not: only pairing makes its interval narrow."""
     result = compare_runs({"slow": statistics(WORSE, 1500.0), "fast": statistics(WORSE)}, "slow", "segments", 500)
     difference = result.differences["fast"]["cu_ms"]
-    assert difference.value == pytest.approx(-500)
-    assert difference.low == pytest.approx(-500)
-    assert difference.high == pytest.approx(-500)
+    assert [difference.value, difference.low, difference.high] == pytest.approx([-500] * 3)
     assert difference.p_value == pytest.approx(1 / 501)
     assert result.scores["fast"]["cu_ms"].high - result.scores["fast"]["cu_ms"].low > 20
     assert "ca_ms" not in result.scores["fast"]
@@ -122,14 +119,14 @@ def scored(tmp_path: Path, name: str, language: str = "de", delay_s: float = 0.0
 
 def test_compare_prints_the_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fast, slow = scored(tmp_path, "fast"), scored(tmp_path, "slow", delay_s=0.25)
-    assert alignatt("compare", slow, fast, "--resample", "segments", "--resamples", "100") == 0
+    assert alignatt("compare", slow, fast, "--resample", "segments") == 0
     out = capsys.readouterr().out
-    assert "Paired bootstrap over 3 segments, 100 resamples, seed 12345; differences to slow" in out
+    assert "Paired bootstrap over 3 segments, 2000 resamples, seed 12345; differences to slow" in out
     lines = [line.split() for line in out.splitlines()]
     assert ["BLEU", "fast", "85.34"] in [line[:3] for line in lines]
     (latency,) = [line for line in lines if line[:3] == ["CU", "ms", "fast"]]
     # One segment's last word falls behind the recording's end when it is later, and no longer counts.
-    assert latency[-5:] == ["-217", "-250", "–", "-166", "0.010"]
+    assert latency[-5:] == ["-217", "-250", "–", "-150", "<0.001"]
     assert alignatt("compare", slow, fast, "--resample", "none") == 0
     assert "bootstrap" not in capsys.readouterr().out
     assert alignatt("compare", slow, fast, "--resample", "talks", "--baseline", fast) == 0
@@ -142,9 +139,8 @@ def test_compare_prints_the_test(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_runs_that_cannot_be_compared_are_named_and_the_others_are_tested(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    german, chinese, later = (
-        scored(tmp_path, *given) for given in (("german",), ("chinese", "zh"), ("later", "de", 0.25))
-    )
+    german, chinese = scored(tmp_path, "german"), scored(tmp_path, "chinese", "zh")
+    later = scored(tmp_path, "later", "de", 0.25)
     short = write_run(tmp_path / "short", {"one": german_talks()["one"]})
     score(short, Options(references=tmp_path / "refs", talks=("one",)))
     assert alignatt("compare", german, chinese) == 0
@@ -154,7 +150,7 @@ def test_runs_that_cannot_be_compared_are_named_and_the_others_are_tested(
     assert "Not compared with german: chinese: another unit (char, not word), another tokeniser of BLEU" in out
     (tmp_path / "copy").mkdir()
     (tmp_path / "copy" / SCORES).write_text((german / SCORES).read_text())
-    assert alignatt("compare", german, chinese, short, tmp_path / "copy", later, "--resamples", "100") == 0
+    assert alignatt("compare", german, chinese, short, tmp_path / "copy", later) == 0
     lines = capsys.readouterr().out.splitlines()
     assert {line.split()[1] for line in lines if line.startswith("BLEU ")} == {"german", "later"}
     left_out = sorted(line.removeprefix("Not compared with german: ") for line in lines[-3:])

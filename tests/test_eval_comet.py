@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_eval_score import german_talks, write_references, write_run
+from eval_runs import german_talks, write_references, write_run
 
 from agent.cli.main import alignatt
 from eval.scoring import comet

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+from eval_runs import CHINESE, GERMAN, chinese_talks, german_talks, write_run
 from test_eval_command import alignatt
-from test_eval_score import CHINESE, GERMAN, chinese_talks, german_talks, write_references, write_run
 
 from agent.errors import UserError
 from eval.inputs import quotes
@@ -29,11 +29,6 @@ KEYS = {
     "LongLAAL (CA)": "ca_long_laal_ms",
 }
 """Rows of OmniSTEval's scores.tsv and what we call them."""
-
-
-@pytest.fixture
-def references(tmp_path: Path) -> Path:
-    return write_references(tmp_path / "refs")
 
 
 def write_simuleval(path: Path, language: str = "de", **changes: Any) -> Path:
@@ -119,6 +114,9 @@ def test_a_log_file_wants_a_folder_for_its_scores(
 
 def test_log_without_computation_times_has_no_ca(tmp_path: Path, references: Path) -> None:
     log = write_simuleval(tmp_path / "foreign" / "instances.log", elapsed=None)
+    read = read_log(log)
+    assert (read.format, read.timed) == (SIMULEVAL, False)
+    assert [(talk.name, talk.audio_s, talk.n_tokens) for talk in read.talks] == [("one", 6.5, 10), ("two", 3.5, 5)]
     scores, _ = score(tmp_path / "scores", Options(references=references, language="de", log=log))
     assert scores.cu_long_yaal_ms == pytest.approx(1183.3333333)
     assert (scores.ca_long_yaal_ms, scores.ca_long_laal_ms, scores.rtf) == (None, None, None)
@@ -163,12 +161,6 @@ def test_broken_simuleval_logs(tmp_path: Path, changes: dict[str, Any], pattern:
         read_log(log)
 
 
-def test_simuleval_is_recognised(tmp_path: Path) -> None:
-    log = read_log(write_simuleval(tmp_path / "instances.log"))
-    assert log.format == SIMULEVAL
-    assert [(talk.name, talk.audio_s, talk.n_tokens) for talk in log.talks] == [("one", 6.5, 10), ("two", 3.5, 5)]
-
-
 def test_subwords_are_joined_by_the_systems_configuration(tmp_path: Path, references: Path) -> None:
     talks = {
         "one": [(1.5, 0.1, ["▁Das", "▁Ha"]), (3.0, 0.1, ["us", "▁ist"]), (4.0, 0.1, ["▁klein", "."])],
@@ -190,15 +182,13 @@ def test_subwords_are_joined_by_the_systems_configuration(tmp_path: Path, refere
     assert scores.rtf == pytest.approx(expected.rtf)
 
 
-def test_unknown_detokenizer(tmp_path: Path, references: Path) -> None:
-    run = write_run(tmp_path / "run", german_talks())
+def test_unknown_detokenizer(run: Path, references: Path) -> None:
     (run / "config.yaml").write_text("{target_lang: de, detokenizer_type: hf}", encoding="utf-8")
     with pytest.raises(UserError, match=r"cannot join the tokens .*detokenizer_type hf.*hf_model_name"):
         score(run, Options(references=references))
 
 
-def test_flicker(tmp_path: Path, references: Path) -> None:
-    run = write_run(tmp_path / "run", german_talks())
+def test_flicker(run: Path, references: Path) -> None:
     assert score(run, Options(references=references))[0].erasure == 0.0
     log = run / "simulstream.jsonl"
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
@@ -211,19 +201,8 @@ def test_flicker(tmp_path: Path, references: Path) -> None:
         score(run, Options(references=references))
 
 
-def test_tokens_of_the_wrong_kind(tmp_path: Path, references: Path) -> None:
-    words = {"one": [(1.0, 0.1, ["The", "small", "house"] * 8)], "two": [(1.0, 0.1, ["The"])]}
-    run = write_run(tmp_path / "words", words, "zh")
-    with pytest.raises(UserError, match="holds words, but this language is scored by characters"):
-        score(run, Options(references=references))
-    characters = {"one": [(1.0, 0.1, list("DasHausistklein") * 2)], "two": [(1.0, 0.1, ["D"])]}
-    with pytest.raises(UserError, match="holds single characters, but this language is scored by words"):
-        score(write_run(tmp_path / "characters", characters), Options(references=references))
-
-
-def test_legacy_figure_cuts_late_words(tmp_path: Path, references: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_legacy_figure_cuts_late_words(run: Path, references: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By hand: of the first segment only two words come before its end and lag 0.75 s; the others stay 1.25 and 1.3."""
-    run = write_run(tmp_path / "run", german_talks())
     scores, _ = score(run, Options(references=references))
     assert scores.cu_long_yaal_ms == pytest.approx(1183.3333333)
     assert scores.cu_long_yaal_before_0_1_10_ms == pytest.approx(1100.0)
@@ -235,9 +214,8 @@ DAMAGED = ['"Das ""Haus"" ist klein.', 'Wir gehen heute in den ""Park""."', '"De
 """A spreadsheet quoted the first talk's cell; the second talk's quotes are its own."""
 
 
-def test_spreadsheet_quotes_are_named(tmp_path: Path, references: Path) -> None:
+def test_spreadsheet_quotes_are_named(run: Path, references: Path) -> None:
     (references / "ref.de.txt").write_text("".join(f"{line}\n" for line in DAMAGED), encoding="utf-8")
-    run = write_run(tmp_path / "run", german_talks())
     with pytest.raises(UserError, match=r"ref\.de\.txt .*doubled or stray in 2 lines \(1, 2\).*--damaged-references"):
         score(run, Options(references=references))
     segments = references / "audio-segments.yaml"

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_eval_score import ENGLISH, SEGMENTS, append, german_talks, write_references, write_run
+from eval_runs import ENGLISH, SEGMENTS, append, german_talks, write_references, write_run
 
 from agent.errors import UserError
-from eval.inputs import references
-from eval.inputs.log import clean_tokens, read_log, real_time_factor
-from eval.scoring.wer import edit_distance, normalise, read_committed, word_error_rate
+from agent.run.folder import read_trace
+from eval.inputs.log import clean_tokens, read_log
+from eval.inputs.references import load
+from eval.scoring.wer import edit_distance, normalise, word_error_rate
 
 
 @pytest.mark.parametrize(
@@ -23,10 +24,8 @@ from eval.scoring.wer import edit_distance, normalise, read_committed, word_erro
         ("[1]\n", "line 1: a list"),
         ('{"id": 3, "total_audio_processed": 1.0}\n', "no audio file belongs to stream 3"),
         ('{"id": 0, "metadata": {}}\n', "name no audio file"),
-        (
-            '{"id": 0, "metadata": {"wav_name": "a.wav"}}\n{"id": 0}\n',
-            "line 2: total_audio_processed, computation_time",
-        ),
+        ('{"id": 0, "metadata": {"wav_name": "a.wav"}}\n{"id": 0}\n', "line 2: total_audio_processed, computation"),
+        ('{"id": 0, "metadata": {"wav_name": "a.wav"}}\n' * 2, r"twice \(a\)"),
     ],
 )
 def test_what_is_no_log(tmp_path: Path, text: str, pattern: str) -> None:
@@ -34,25 +33,16 @@ def test_what_is_no_log(tmp_path: Path, text: str, pattern: str) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=pattern):
         read_log(path)
-
-
-def test_absent_log(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No log"):
-        read_log(tmp_path / "simulstream.jsonl")
+        read_log(tmp_path / "absent.jsonl")
 
 
-def test_talk_without_steps_is_named(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", german_talks())
+def test_talk_without_steps_is_named(run: Path) -> None:
     append(run / "simulstream.jsonl", {"id": 7, "metadata": {"wav_name": "three.flac"}})
     log = read_log(run / "simulstream.jsonl")
     assert [talk.name for talk in log.talks] == ["one", "two", "three"]
     with pytest.raises(UserError, match="never processes them: three"):
         log.pick(["one", "three"])
-
-
-def test_real_time_factor_leaves_loading_out(tmp_path: Path) -> None:
-    log = read_log(write_run(tmp_path / "run", german_talks()) / "simulstream.jsonl")
-    assert real_time_factor(log.talks) == pytest.approx(2.0 / 10.0)
 
 
 def test_clean_tokens() -> None:
@@ -62,7 +52,7 @@ def test_clean_tokens() -> None:
 
 def test_scattered_segments_are_grouped(tmp_path: Path) -> None:
     folder = write_references(tmp_path / "refs", [SEGMENTS[0], SEGMENTS[2], SEGMENTS[1]])
-    loaded = references.load(folder / "audio-segments.yaml", folder, "de")
+    loaded = load(folder / "audio-segments.yaml", folder, "de")
     assert [segment["wav"] for segment in loaded.segments] == ["one.wav", "one.wav", "two.wav"]
     assert loaded.of_talk("two").target == ("Wir gehen heute in den Park.",)
 
@@ -80,45 +70,29 @@ def test_scattered_segments_are_grouped(tmp_path: Path) -> None:
 def test_bad_segmentation(tmp_path: Path, segments: list[dict[str, object]], pattern: str) -> None:
     folder = write_references(tmp_path / "refs", segments)
     with pytest.raises(UserError, match=pattern):
-        references.load(folder / "audio-segments.yaml", folder, "de")
+        load(folder / "audio-segments.yaml", folder, "de")
 
 
-def test_absent_references(tmp_path: Path) -> None:
-    folder = write_references(tmp_path / "refs")
+def test_absent_references(references: Path) -> None:
     with pytest.raises(UserError, match=r"No references .*ref\.cs\.txt"):
-        references.load(folder / "audio-segments.yaml", folder, "cs")
+        load(references / "audio-segments.yaml", references, "cs")
     with pytest.raises(UserError, match="No segmentation"):
-        references.load(folder / "other.yaml", folder, "de")
-    (folder / "audio-segments.yaml").write_text("{", encoding="utf-8")
+        load(references / "other.yaml", references, "de")
+    (references / "audio-segments.yaml").write_text("{", encoding="utf-8")
     with pytest.raises(UserError, match="not valid YAML"):
-        references.load(folder / "audio-segments.yaml", folder, "de")
+        load(references / "audio-segments.yaml", references, "de")
 
 
-def test_references_survive_windows_line_ends_and_a_mark(tmp_path: Path) -> None:
-    folder = write_references(tmp_path / "refs")
-    (folder / "ref.de.txt").write_bytes("\ufeffEins.\r\nZwei\u2028b.\r\nDrei.".encode())
-    loaded = references.load(folder / "audio-segments.yaml", folder, "de")
+def test_references_survive_windows_line_ends_and_a_mark(references: Path) -> None:
+    (references / "ref.de.txt").write_bytes("\ufeffEins.\r\nZwei\u2028b.\r\nDrei.".encode())
+    loaded = load(references / "audio-segments.yaml", references, "de")
     assert loaded.target == ("Eins.", "Zwei\u2028b.", "Drei.")
-    assert yaml.safe_load((folder / "audio-segments.yaml").read_text(encoding="utf-8"))[0]["wav"] == "one.wav"
+    assert yaml.safe_load((references / "audio-segments.yaml").read_text(encoding="utf-8"))[0]["wav"] == "one.wav"
 
 
-@pytest.mark.parametrize(
-    ("wanted", "given", "edits"),
-    [
-        ("", "", 0),
-        ("a b c", "", 3),
-        ("", "a b", 2),
-        ("a b c d", "a c d", 1),
-        ("a b c", "a x b c", 1),
-        ("a b c", "c b a", 2),
-        ("k i t t e n", "s i t t i n g", 3),
-    ],
-)
-def test_edit_distance(wanted: str, given: str, edits: int) -> None:
-    assert edit_distance(wanted.split(), given.split()) == edits
-
-
-def test_normalise() -> None:
+def test_words_are_normalised_and_edits_counted() -> None:
+    pairs = [("", ""), ("abc", ""), ("", "ab"), ("abcd", "acd"), ("abc", "axbc"), ("abc", "cba"), ("kitten", "sitting")]
+    assert [edit_distance([*wanted], [*given]) for wanted, given in pairs] == [0, 3, 2, 1, 1, 2, 3]
     assert normalise("Don’t — in TWENTY-nineteen, OK?") == ["dont", "in", "twenty", "nineteen", "ok"]
 
 
@@ -131,9 +105,8 @@ def write_trace(path: Path, texts: dict[int, list[str]]) -> Path:
     return path
 
 
-def test_word_error_rate(tmp_path: Path) -> None:
-    folder = write_references(tmp_path / "refs")
-    loaded = references.load(folder / "audio-segments.yaml", folder, "de")
+def test_word_error_rate(tmp_path: Path, references: Path) -> None:
+    loaded = load(references / "audio-segments.yaml", references, "de")
     talks = {"two": german_talks()["two"], "one": german_talks()["one"]}
     log = read_log(write_run(tmp_path / "run", talks) / "simulstream.jsonl")
     trace = write_trace(tmp_path / "trace.jsonl", {0: ["the dog sleeps in the garden"], 1: ["the house is tall", ""]})
@@ -148,4 +121,4 @@ def test_broken_trace(tmp_path: Path) -> None:
     trace = tmp_path / "trace.jsonl"
     trace.write_text(json.dumps({"stream": 0}) + "\n{", encoding="utf-8")
     with pytest.raises(UserError, match="line 2: not a step of a trace"):
-        read_committed(trace)
+        read_trace(trace)

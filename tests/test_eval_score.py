@@ -8,91 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
+from eval_runs import ITALIAN, Steps, chinese_talks, german_talks, offline_run, write_run
 
 from agent import __version__
 from agent.errors import UserError
-from eval.score import Options, Scores, score
+from eval.score import Options, score
 from eval.scoring import omnisteval as omnisteval_run
-
-GERMAN = ["Das Haus ist klein.", "Wir gehen heute in den Park.", "Der Hund schläft im Garten."]
-ITALIAN = ["La casa è piccola.", "Oggi andiamo al parco.", "Il cane dorme in giardino."]
-CHINESE = ["房子很小。", "我们今天去公园。", "狗在花园里睡觉。"]
-ENGLISH = ["The house is small.", "We don't go to the park today.", "The dog sleeps in the garden."]
-SEGMENTS = [
-    {"wav": "one.wav", "offset": 0.5, "duration": 2.0, "speaker_id": "1"},
-    {"wav": "one.wav", "offset": 3.0, "duration": 3.0, "speaker_id": "1"},
-    {"wav": "two.wav", "offset": 0.0, "duration": 3.0, "speaker_id": "1"},
-]
-Steps = list[tuple[float, float, list[str]]]
-"""Audio heard (s), computation (s), tokens."""
-
-
-def write_references(folder: Path, segments: list[dict[str, Any]] = SEGMENTS) -> Path:
-    folder.mkdir(exist_ok=True)
-    (folder / "audio-segments.yaml").write_text(yaml.safe_dump(segments), encoding="utf-8")
-    for language, lines in (("de", GERMAN), ("it", ITALIAN), ("zh", CHINESE), ("en", ENGLISH)):
-        (folder / f"ref.{language}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return folder
-
-
-def write_run(folder: Path, talks: dict[str, Steps], language: str = "de", policy: str = "alignatt") -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    lines: list[dict[str, Any]] = [{"model_loading_time": 9.0}]
-    for index, (name, steps) in enumerate(talks.items()):
-        lines.append({"id": index, "metadata": {"wav_name": f"/somewhere/{name}.wav"}})
-        lines += [
-            {
-                "id": index,
-                "total_audio_processed": heard,
-                "computation_time": spent,
-                "generated_tokens": tokens,
-                "deleted_tokens": [],
-            }
-            for heard, spent, tokens in steps
-        ]
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    (folder / "simulstream.jsonl").write_text(text, encoding="utf-8")
-    config = {
-        "source_lang": "en",
-        "target_lang": language,
-        "latency_unit": "char" if language == "zh" else "word",
-        "detokenizer_type": "simuleval",
-        "regime": "low",
-        "policy": {"name": policy},
-        "mt": {"model": "demo/model", "head_set": "no-such-set"},
-    }
-    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    return folder
-
-
-def german_talks() -> dict[str, Steps]:
-    return {
-        "one": [
-            (1.5, 0.1, ["Das", "Haus"]),
-            (3.0, 0.1, ["ist", "groß."]),
-            (4.5, 0.2, ["Wir", "gehen"]),
-            (6.0, 0.2, []),
-            (6.5, 0.4, ["heute", "in", "den", "Park."]),
-        ],
-        "two": [(1.5, 0.3, ["Der", "Hund"]), (2.9, 0.2, ["schläft", "im"]), (3.5, 0.5, ["Garten."])],
-    }
-
-
-def chinese_talks() -> dict[str, Steps]:
-    return {
-        "one": [(1.5, 0.1, list("房子")), (3.0, 0.1, list("很大。")), (5.0, 0.2, list("我们今天去"))],
-        "two": [(1.5, 0.1, list("狗在")), (3.0, 0.1, list("花园\u3000睡\u00a0觉\n。"))],
-    }
-
-
-def append(path: Path, *entries: dict[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as out:
-        out.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
-
-
-@pytest.fixture
-def references(tmp_path: Path) -> Path:
-    return write_references(tmp_path / "refs")
 
 
 @pytest.mark.parametrize(
@@ -117,7 +38,7 @@ def test_literal_figures(
     assert scores.offline is None
     unit = "unit:word|bleu:13a" if language == "de" else "unit:char|bleu:zh"
     assert f"omnisteval:0.1.10|sacrebleu:2.6.0|{unit}|talks:2|refs:" in scores.signature
-    assert scores.signature.endswith(f"|heads:none|model:demo/model|engine:unknown|gpu:unknown|version:{__version__}")
+    assert scores.signature.endswith(f"|heads:none|model:demo/model|backend:unknown|gpu:unknown|version:{__version__}")
 
 
 @pytest.mark.parametrize(
@@ -128,9 +49,8 @@ def test_literal_figures(
     ],
 )
 def test_signature_takes_hashes_from_the_manifest(
-    engine: str, versions: dict[str, str], said: str, tmp_path: Path, references: Path
+    engine: str, versions: dict[str, str], said: str, run: Path, references: Path
 ) -> None:
-    run = write_run(tmp_path / "run", german_talks())
     manifest = {
         "head_set": {"name": "demo", "path": "x", "sha256": "0123456789"},
         "versions": versions,
@@ -142,7 +62,7 @@ def test_signature_takes_hashes_from_the_manifest(
     config["mt"]["engine"] = engine
     (run / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     scores, _ = score(run, Options(references=references))
-    assert f"|heads:01234567|model:demo/model@abcdef98|engine:{said}|gpu:NVIDIA-A40|" in scores.signature
+    assert f"|heads:01234567|model:demo/model@abcdef98|backend:{said}|gpu:NVIDIA-A40|" in scores.signature
 
 
 def test_perfect_output_scores_100(tmp_path: Path, references: Path) -> None:
@@ -156,8 +76,7 @@ def test_perfect_output_scores_100(tmp_path: Path, references: Path) -> None:
     assert scores.talks == ("one", "two")
 
 
-def test_files_beside_the_run(tmp_path: Path, references: Path) -> None:
-    run = write_run(tmp_path / "run", german_talks())
+def test_files_beside_the_run(run: Path, references: Path) -> None:
     scores, _ = score(run, Options(references=references))
     tree = json.loads((run / "scores.json").read_text(encoding="utf-8"))
     expected = {"bleu", "chrf", "cu_long_yaal_ms", "ca_long_yaal_ms", "rtf", "wer", "comet", "regime", "offline"}
@@ -169,9 +88,8 @@ def test_files_beside_the_run(tmp_path: Path, references: Path) -> None:
     rows = (run / "scores.tsv").read_text(encoding="utf-8").splitlines()
     assert rows[:2] == ["metric\tvalue", f"bleu\t{scores.bleu}"]
     assert "regime.met\tTrue" in rows
-    assert sorted(path.name for path in run.iterdir()) == [
-        "config.yaml", "scores.json", "scores.tsv", "segments.json", "simulstream.jsonl",
-    ]  # fmt: skip
+    files = {"config.yaml", "scores.json", "scores.tsv", "segments.json", "simulstream.jsonl"}
+    assert {path.name for path in run.iterdir()} == files
 
 
 def test_strange_white_space_scores_like_plain(tmp_path: Path, references: Path) -> None:
@@ -187,10 +105,9 @@ def test_strange_white_space_scores_like_plain(tmp_path: Path, references: Path)
         said.append(remarks)
     assert figures[0] == figures[1]
     assert said[0] == []
-    assert [text.partition(", the first ")[2] for text in said[1]] == [
-        "'Das\\xa0Haus' in talk 'one': scored as plain spaces"
-    ]
-    assert said[1][0].startswith("5 tokens hold no-break")
+    (remark,) = said[1]
+    assert remark.startswith("5 tokens hold no-break")
+    assert remark.endswith(", the first 'Das\\xa0Haus' in talk 'one': scored as plain spaces")
 
 
 def test_one_silent_talk_still_scores(tmp_path: Path, references: Path) -> None:
@@ -199,64 +116,47 @@ def test_one_silent_talk_still_scores(tmp_path: Path, references: Path) -> None:
     assert 0 < scores.bleu < 85
 
 
-def test_missing_talk_is_named(tmp_path: Path, references: Path) -> None:
-    run = write_run(tmp_path / "run", {"one": german_talks()["one"]})
-    with pytest.raises(UserError, match="lacks 1 of 2 talks of the segmentation: two"):
-        score(run, Options(references=references))
-    scores, remarks = score(run, Options(references=references, talks=("one.flac",)))
-    assert scores.talks == ("one",)
-    assert remarks == []
-
-
 def test_extra_talk_is_a_remark(tmp_path: Path, references: Path) -> None:
     run = write_run(tmp_path / "run", german_talks() | {"three": [(1.0, 0.1, ["Nichts"])]})
     _, remarks = score(run, Options(references=references))
     assert remarks == ["not scored, since the segmentation does not have them: three"]
-    _, remarks = score(run, Options(references=references, talks=("two",)))
-    assert remarks == []
+    scores, remarks = score(run, Options(references=references, talks=("two.flac",)))
+    assert (scores.talks, remarks) == (("two",), [])
 
 
-def test_unknown_talk_is_named(tmp_path: Path, references: Path) -> None:
-    run = write_run(tmp_path / "run", german_talks())
-    with pytest.raises(UserError, match=r"no talk 'tow'\. Did you mean 'two'"):
-        score(run, Options(references=references, talks=("tow",)))
+SILENT: dict[str, Steps] = {"one": [(6.0, 0.1, [])], "two": [(3.0, 0.1, [])]}
+LATE: dict[str, Steps] = {"one": [(7.0, 0.1, ["Das"])], "two": [(4.0, 0.1, ["Der"])]}
+WORDS: dict[str, Steps] = {"one": [(1.0, 0.1, ["The", "small", "house"] * 8)], "two": [(1.0, 0.1, ["The"])]}
+CHARACTERS: dict[str, Steps] = {"one": [(1.0, 0.1, list("DasHausistklein") * 2)], "two": [(1.0, 0.1, ["D"])]}
 
 
-def test_doubled_talk_is_named(tmp_path: Path, references: Path) -> None:
-    run = write_run(tmp_path / "run", german_talks())
-    log = run / "simulstream.jsonl"
-    append(log, {"id": 0, "metadata": {"wav_name": "elsewhere/two.wav"}})
-    with pytest.raises(UserError, match=r"twice \(two\)"):
-        score(run, Options(references=references))
+@pytest.mark.parametrize(
+    ("talks", "made", "options", "pattern"),
+    [
+        ({"one": german_talks()["one"]}, "de", {}, "lacks 1 of 2 talks of the segmentation: two"),
+        (german_talks(), "de", {"talks": ("tow",)}, r"no talk 'tow'\. Did you mean 'two'"),
+        (german_talks(), "de", {"language": "zh"}, "latency_unit word but zh is scored by char"),
+        (SILENT, "de", {}, "no translated text"),
+        (LATE, "de", {}, "long_yaal, ca_long_yaal is not a number"),
+        (WORDS, "zh", {}, "holds words, but this language is scored by characters"),
+        (CHARACTERS, "de", {}, "holds single characters, but this language is scored by words"),
+    ],
+)
+def test_runs_that_cannot_be_scored(
+    tmp_path: Path, references: Path, talks: dict[str, Steps], made: str, options: dict[str, Any], pattern: str
+) -> None:
+    run = write_run(tmp_path / "run", talks, made)
+    with pytest.raises(UserError, match=pattern):
+        score(run, Options(references=references, **options))
 
 
-def test_unequal_lengths_give_both_numbers(tmp_path: Path, references: Path) -> None:
-    (references / "ref.de.txt").write_text("Nur eine Zeile.\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"ref.de.txt has 1 lines but .* has 3 segments"):
-        score(write_run(tmp_path / "run", german_talks()), Options(references=references))
-
-
-def test_empty_references_are_refused(tmp_path: Path, references: Path) -> None:
-    (references / "ref.de.txt").write_text("\n\n\n", encoding="utf-8")
-    with pytest.raises(UserError, match="is empty"):
-        score(write_run(tmp_path / "run", german_talks()), Options(references=references))
-
-
-def test_no_output_at_all(tmp_path: Path, references: Path) -> None:
-    run = write_run(tmp_path / "run", {"one": [(6.0, 0.1, [])], "two": [(3.0, 0.1, [])]})
-    with pytest.raises(UserError, match="no translated text"):
-        score(run, Options(references=references))
-
-
-def test_wrong_unit_is_refused(tmp_path: Path, references: Path) -> None:
-    run = write_run(tmp_path / "run", german_talks())
-    with pytest.raises(UserError, match="latency_unit word but zh is scored by char"):
-        score(run, Options(references=references, language="zh"))
-
-
-def test_everything_after_the_end_is_not_a_latency(tmp_path: Path, references: Path) -> None:
-    run = write_run(tmp_path / "run", {"one": [(7.0, 0.1, ["Das"])], "two": [(4.0, 0.1, ["Der"])]})
-    with pytest.raises(UserError, match="long_yaal, ca_long_yaal is not a number"):
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [("Nur eine Zeile.\n", r"ref.de.txt has 1 lines but .* has 3 segments"), ("\n\n\n", "is empty")],
+)
+def test_references_of_another_length(run: Path, references: Path, text: str, pattern: str) -> None:
+    (references / "ref.de.txt").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=pattern):
         score(run, Options(references=references))
 
 
@@ -273,47 +173,30 @@ def test_missing_metric(scores: dict[str, float], messages: list[str], pattern: 
         omnisteval_run.take(scores, ["bleu", "chrf"], messages)
 
 
-def test_failure_inside_omnisteval_is_not_a_zero(
-    tmp_path: Path, references: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import omnisteval.scoring
-
+def test_failure_inside_omnisteval_is_not_a_zero(run: Path, references: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise OSError("no tokeniser")
 
-    monkeypatch.setattr(omnisteval.scoring, "BLEU", broken)
+    monkeypatch.setattr("omnisteval.scoring.BLEU", broken)
     with pytest.raises(RuntimeError, match="BLEU scoring failed: no tokeniser"):
-        score(write_run(tmp_path / "run", german_talks()), Options(references=references))
-
-
-def offline_run(tmp_path: Path, place: str) -> Path:
-    talks: dict[str, Steps] = {
-        "one": [(6.5, 1.0, [*GERMAN[0].split(), *GERMAN[1].split()])],
-        "two": [(3.5, 1.0, GERMAN[2].split())],
-    }
-    return write_run(tmp_path / place, talks, policy="offline")
+        score(run, Options(references=references))
 
 
 @pytest.mark.parametrize("place", ["run/offline", "offline", "ende-offline", "elsewhere"])
-def test_offline_yardstick(tmp_path: Path, references: Path, place: str) -> None:
-    run, offline = write_run(tmp_path / "run", german_talks()), offline_run(tmp_path, place)
-    explicit = offline if place == "elsewhere" else None
-
-    def figures() -> Scores:
-        return score(run, Options(references=references, offline=explicit))[0]
-
-    scores = figures()
+def test_offline_yardstick(tmp_path: Path, run: Path, references: Path, place: str) -> None:
+    offline = offline_run(tmp_path, place)
+    options = Options(references=references, offline=offline if place == "elsewhere" else None)
+    scores, _ = score(run, options)
     assert scores.offline is not None
     assert scores.offline.bleu == pytest.approx(100.0)
     assert scores.share_of_offline_bleu == pytest.approx(0.8534453146858057)
     own = json.loads((offline / "scores.json").read_text(encoding="utf-8"))
     assert own["cu_long_yaal_ms"] is None
     assert own["regime"]["met"] is None
-    assert figures() == scores
+    assert score(run, options)[0] == scores
 
 
-def test_offline_must_be_offline(tmp_path: Path, references: Path) -> None:
-    run = write_run(tmp_path / "run", german_talks())
+def test_offline_must_be_offline(tmp_path: Path, run: Path, references: Path) -> None:
     other = write_run(tmp_path / "other", german_talks())
     with pytest.raises(UserError, match="policy 'alignatt'"):
         score(run, Options(references=references, offline=other))

@@ -12,32 +12,39 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_policy import view
+from test_policy import policy_of, view
 from test_session import UPPER, committed, live, make, run, said
 from tiny import gemma4_config, metaspace_tokenizer, random_model
 
-from agent.config import PolicyConfig, PromptConfig, SessionConfig, load, preset_path
+from agent.config import SessionConfig, load, preset_path
 from agent.models import ModelCache
 from agent.mt.attention import IMPLEMENTATION
+from agent.mt.config import PromptConfig
 from agent.mt.drafter import Draft, DraftRequest, Head, StopRule
 from agent.mt.head_sets import Selection
-from agent.mt.hf import HFDrafter
-from agent.mt.policy import build_policy
+from agent.mt.policy import Policy
+from agent.mt.policy.alignatt import AlignAtt
+from agent.mt.policy.cut_last import CutLast
+from agent.mt.policy.local_agreement import LocalAgreement
+from agent.mt.policy.paper import Paper
+from agent.mt.policy.wait_k import WaitK
 from agent.mt.prompt import PromptLayout
+from agent.mt.transformers import TransformersDrafter
 from agent.mt.translator import Translator
 from agent.session import Session
 from agent.words import Frontier, Hypothesis, SourceWord
 from bench.fewer_tokens import translate
 
 NONE, ALL = (False, False, False), (True, True, True)
+MODELS = ModelCache()
 SETTINGS = (NONE, (True, False, False), (False, True, False), (False, False, True), ALL)
 
 
 @pytest.fixture(scope="module")
-def drafter() -> HFDrafter:
+def drafter() -> TransformersDrafter:
     """In float64, where one pass over many tokens and many passes over one agree to the last bit shown."""
     torch.set_num_threads(1)
-    return HFDrafter(random_model(gemma4_config(), IMPLEMENTATION, torch.float64), ())
+    return TransformersDrafter(random_model(gemma4_config(), IMPLEMENTATION, torch.float64), ())
 
 
 def request(convention: Any = "predicting", n: int = 6, **more: Any) -> DraftRequest:
@@ -55,7 +62,9 @@ def same(a: Draft, b: Draft) -> None:
 @pytest.mark.parametrize("convention", ["own", "predicting"])
 @pytest.mark.parametrize("n_right", [0, 1, 3, 6])
 @pytest.mark.parametrize("n_wrong", [0, 1, 4])
-def test_a_guess_changes_nothing_but_the_work(drafter: HFDrafter, convention: Any, n_right: int, n_wrong: int) -> None:
+def test_a_guess_changes_nothing_but_the_work(
+    drafter: TransformersDrafter, convention: Any, n_right: int, n_wrong: int
+) -> None:
     plain = drafter.draft(request(convention))
     wrong = tuple(token + 1 for token in (*plain.token_ids, 20, 30, 40, 50))[n_right : n_right + n_wrong]
     asked = request(convention, guess_ids=(*plain.token_ids[:n_right], *wrong), stream="guess")
@@ -73,7 +82,7 @@ def test_a_guess_changes_nothing_but_the_work(drafter: HFDrafter, convention: An
 @pytest.mark.parametrize("convention", ["own", "predicting"])
 @pytest.mark.parametrize("n_guessed", [0, 2, 5])
 def test_a_stop_rule_ends_the_draft_at_the_first_token_it_names(
-    drafter: HFDrafter, convention: Any, n_guessed: int
+    drafter: TransformersDrafter, convention: Any, n_guessed: int
 ) -> None:
     full = drafter.draft(request(convention))
     seen: list[tuple[int, ...]] = []
@@ -115,7 +124,6 @@ def test_what_is_settled_stays_whatever_the_model_writes_next(name: str, languag
     generator = np.random.default_rng(zlib.crc32(f"{name}{language}".encode()))
     n_settled = sum(stays_settled(generator, name, language) for _ in range(300))
     assert (n_settled > 20) == (name in ("alignatt", "paper", "wait-k"))
-    assert not build_policy(PolicyConfig(name="alignatt")).settled(view([" a"], [0]), Frontier(1, 1, finished=True))
 
 
 def stays_settled(generator: np.random.Generator, name: Any, language: str) -> bool:
@@ -125,7 +133,7 @@ def stays_settled(generator: np.random.Generator, name: Any, language: str) -> b
     rows = generator.random((2, len(pieces), n_source), dtype=np.float32) ** 4
     words = np.sort(generator.integers(0, n_source, n_source))
     margins = {"margin_words": int(generator.integers(3)), "margin_tokens": int(generator.integers(2)), "k": 1}
-    policy = build_policy(PolicyConfig(name=name, min_peak=float(generator.integers(2)) / 9, **margins))
+    policy = policy_of(name, min_peak=float(generator.integers(2)) / 9, **margins)
     frontier = Frontier(int(generator.integers(0, n_source + 1)), n_source)
 
     def shown(n: int, closed: bool) -> Any:
@@ -133,7 +141,7 @@ def stays_settled(generator: np.random.Generator, name: Any, language: str) -> b
         more = {"rows": rows[:, :n], "closed": closed, "n_accepted": n_accepted}
         return view(pieces[:n], words=words, language=language, **more)
 
-    settled = next((n for n in range(1, len(pieces)) if policy.settled(shown(n, False), frontier)), None)
+    settled = next((n for n in range(1, len(pieces)) if policy.is_settled(shown(n, False), frontier)), None)
     if settled is None:
         return False
     expected = policy.accept(shown(settled, False), frontier).n_tokens
@@ -191,8 +199,7 @@ class Babble:
             if request.stop is not None and request.stop.holds(tuple(tokens), so_far):
                 finish = "stopped"
                 break
-        shape = (len(request.heads), 0, end - start)
-        array = np.stack(rows, axis=1).astype(np.float32) if rows else np.zeros(shape, dtype=np.float32)
+        array = so_far if rows else np.zeros((len(request.heads), 0, end - start), dtype=np.float32)
         return Draft(tuple(tokens), finish, array, np.zeros(len(tokens), dtype=np.float32))  # type: ignore[arg-type]
 
 
@@ -223,30 +230,29 @@ def hypotheses(seed: int) -> list[Hypothesis]:
 
 
 POLICIES = [
-    PolicyConfig(name="alignatt", margin_words=1),
-    PolicyConfig(name="alignatt", margin_words=0, confirmations=1),
-    PolicyConfig(name="alignatt", margin_words=1, confirmations=2, closure_guard=False),
-    PolicyConfig(name="paper", margin_tokens=0, median_width=1),
-    PolicyConfig(name="local-agreement"),
-    PolicyConfig(name="wait-k", k=1),
-    PolicyConfig(name="cut-last"),
+    AlignAtt(margin_words=1),
+    AlignAtt(margin_words=0, confirmations=1),
+    AlignAtt(margin_words=1, confirmations=2, closure_guard=False),
+    Paper(margin_tokens=0, median_width=1),
+    LocalAgreement(),
+    WaitK(k=1),
+    CutLast(),
 ]
 
 
 @pytest.mark.parametrize("language", ["de", "zh"])
-@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: f"{p.name}-{p.confirmations}")
-def test_no_switch_changes_what_is_said(policy: PolicyConfig, language: str) -> None:
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: f"{type(p).__name__}-{p.n_earlier}")
+def test_no_switch_changes_what_is_said(policy: Policy, language: str) -> None:
     tokenizer = metaspace_tokenizer()
     layout = PromptLayout(tokenizer, PromptConfig(), "en", language)
-    rule = build_policy(policy)
     heads = Selection((Head(0, 0), Head(1, 1)), np.array([0.7, 0.3], dtype=np.float32), "predicting")
     n_said, calls = 0, dict.fromkeys(SETTINGS, 0)
     for seed in range(5):
         texts = {}
         for switches in calls:
             model = Babble(layout, language, seed)
-            selection = heads if rule.needs_rows else None
-            translator = Translator(model, tokenizer, layout, rule, selection, language, 9, 12, *switches)
+            selection = heads if policy.needs_rows else None
+            translator = Translator(model, tokenizer, layout, policy, selection, language, 9, 12, *switches)
             settings = SessionConfig(hold_back_s=0.5 * (seed % 2), min_stability=1 + seed % 3 // 2)
             session = Session(translator, settings, "s")
             texts[switches] = [said(session.step(step)) for step in hypotheses(seed)]
@@ -261,20 +267,14 @@ def test_no_switch_changes_what_is_said(policy: PolicyConfig, language: str) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["ende-low", "enit-low", "enzh-low", "enzh-high"])
-def test_the_embedded_model_says_the_same_and_decodes_less(preset: str, models: ModelCache) -> None:
+def test_the_embedded_model_says_the_same_and_decodes_less(preset: str) -> None:
     sentences = (preset_path(preset).parents[2] / "demo/talks/ref.en.txt").read_text(encoding="utf-8").splitlines()[:5]
     plain, less = (
-        translate(load(preset_path(preset)), name, models, {preset: spoken(sentences)})
+        translate(load(preset_path(preset)), name, MODELS, {preset: spoken(sentences)})
         for name in ("plain drafts", "all three")
     )
     assert less.texts == plain.texts
     assert less.n_decoded < 0.75 * plain.n_decoded
-
-
-@pytest.fixture(scope="module")
-def models() -> ModelCache:
-    torch.set_num_threads(1)
-    return ModelCache()
 
 
 def spoken(sentences: Sequence[str]) -> list[Hypothesis]:
@@ -295,7 +295,7 @@ def spoken(sentences: Sequence[str]) -> list[Hypothesis]:
 
 
 def test_held_words_are_released_without_a_call_when_only_the_frontier_moved() -> None:
-    policy = PolicyConfig(name="alignatt", margin_words=0)
+    policy = AlignAtt(margin_words=0)
     session, drafter = make(UPPER, policy=policy, hold_back_s=0.5)
     assert said(session.step(live("a b c d", now_s=2.0))).strip() == "A B C"
     record = session.step(live("a b c d", now_s=2.5))[0]
@@ -309,7 +309,7 @@ def test_held_words_are_released_without_a_call_when_only_the_frontier_moved() -
 
 
 def test_a_finished_sentence_of_other_words_is_drafted_again() -> None:
-    session, drafter = make(UPPER, policy=PolicyConfig(name="alignatt"))
+    session, drafter = make(UPPER, policy=AlignAtt())
     assert run(session, [live("a b c d"), committed("a b c d.")]).split() == ["A", "B", "C", "D."]
     assert len(drafter.requests) == 2
     assert drafter.tokenizer.decode(drafter.requests[1].guess_ids) == " C D"

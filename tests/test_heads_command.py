@@ -5,26 +5,21 @@ from __future__ import annotations
 import dataclasses
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from test_heads_text import needs_eflomal
 from tiny import save_model
 
 from agent.cli.main import alignatt
 from agent.mt.head_sets import SETS, load, save
 from agent.paths import PROJECT
 from demo.make.calibrate import write_corpus
-from heads.align import PROGRAM
 from heads.score import AlignedPair, run_batch
 from heads.text import with_context
 
 pytestmark = pytest.mark.usefixtures("wide")
-needs_eflomal = pytest.mark.skipif(
-    not (Path(sys.executable).parent / PROGRAM).is_file() and shutil.which(PROGRAM) is None,
-    reason="eflomal is not installed (extra heads)",
-)
 
 
 @pytest.fixture
@@ -40,7 +35,7 @@ def test_calibrating_on_given_alignments_finds_the_shipped_heads(
     out = tmp_path / "sets" / "mine.json"
     corpus = [str(tmp_path / f"en-de.{lang}") for lang in ("en", "de")]
     arguments = ["--corpus", *corpus, "--alignments", str(tmp_path / "en-de.json"), "--context", "--batch", "16"]
-    assert alignatt(["heads", "calibrate", "--tgt-lang", "de", *arguments, "--select", "top", "-o", str(out)]) == 0
+    assert alignatt(["heads", "calibrate", "--tgt-lang", "de", *arguments, "-o", str(out)]) == 0
     mine, shipped = load(out), load(SETS / "demo-en-de.json")
     assert mine.convention == "predicting"
     assert mine.layout == shipped.layout
@@ -80,18 +75,8 @@ def test_an_interrupted_calibration_goes_on_with_the_same_alignments(
     monkeypatch.setattr("heads.score.run_batch", lambda m, b, h: (passes.append(len(b)), run_batch(m, b, h))[1])
     assert alignatt(command) == 0
     assert links.read_bytes() == before
-    resumed = passes.copy()
-    # eflomal draws at random, and a pair without links is left out: what it comes to is seen with the same links.
-    whole = tmp_path / "whole"
-    whole.mkdir()
-    shutil.copy(links, whole)
-    passes.clear()
-    assert alignatt([*command, "--work", str(whole), "-o", str(tmp_path / "y")]) == 0
-    assert sum(resumed) == sum(passes) >= 12  # none twice, none left out
-    assert load(tmp_path / "x").scores == load(tmp_path / "y").scores
-    counts = re.findall(r"(\d+) pairs, rows and choice of heads", capsys.readouterr().out)
-    assert len(counts) == 2
-    assert len(set(counts)) == 1
+    (n_pairs,) = re.findall(r"(\d+) pairs, rows and choice of heads", capsys.readouterr().out)
+    assert sum(passes) <= 2 * int(n_pairs)  # each whole and cut short, none twice
 
 
 @pytest.mark.parametrize(
@@ -131,19 +116,13 @@ def test_joined_lines_are_used_once() -> None:
 
 def test_evaluation_sentences_are_left_out_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = {lang: (PROJECT / f"demo/talks/ref.{lang}.txt").read_text().splitlines()[:4] for lang in ("en", "de")}
-    for lang, text in lines.items():
-        (tmp_path / lang).write_text("\n".join(text) + "\n", encoding="utf-8")
-    (tmp_path / "links").write_text("0-0\n" * 4, encoding="utf-8")
-    arguments = ["--corpus", str(tmp_path / "en"), str(tmp_path / "de"), "--alignments", str(tmp_path / "links")]
-    assert alignatt(["heads", "calibrate", *arguments, "-o", str(tmp_path / "x.json")]) == 2
-    assert "no usable sentence pair (4 in the evaluation data)" in capsys.readouterr().err
-    assert not (tmp_path / "x.json").exists()
     write_corpus(tmp_path, "de", 6, seed=5)
     for lang in ("en", "de"):
         with (tmp_path / f"en-de.{lang}").open("a", encoding="utf-8") as file:
             file.write("\n".join(lines[lang]) + "\n")
     (tmp_path / "links").write_text("\n".join("0-0 1-1 2-2" for _ in range(10)) + "\n", encoding="utf-8")
-    arguments[1:3] = [str(tmp_path / "en-de.en"), str(tmp_path / "en-de.de")]
+    corpus = [str(tmp_path / "en-de.en"), str(tmp_path / "en-de.de")]
+    arguments = ["--corpus", *corpus, "--alignments", str(tmp_path / "links")]
     assert alignatt(["heads", "calibrate", *arguments, "-o", str(tmp_path / "x.json")]) == 2
     said = capsys.readouterr()
     assert "warning: 4 sentence pairs are in the evaluation data" in said.out
@@ -203,4 +182,4 @@ def test_check_reads_no_weights(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert alignatt(["heads", "check", *arguments]) == 0
     assert "fits" in capsys.readouterr().out
     assert alignatt(["heads", "check", "--set", f"mt.model={tmp_path / 'nothing'}"]) == 2
-    assert "Cannot read the model" in capsys.readouterr().err
+    assert "Cannot load mt.model" in capsys.readouterr().err

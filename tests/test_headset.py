@@ -42,20 +42,15 @@ def test_the_best_heads_of_a_convention_are_chosen() -> None:
     assert heads().select(n=1).heads == (Head(3, 2),)
     assert len(heads().select(n=99).heads) == 3
     assert heads().select("own").heads == (Head(1, 1),)
-
-
-def test_a_convention_that_was_not_calibrated_falls_back_to_the_sets_own() -> None:
+    # A convention that was not calibrated falls back to the set's own.
     only = HeadSet("m", "en-de", 4, 4, "predicting", 1, {"predicting": ranked((0, 0, 0.5))})
     assert only.select("own").convention == "predicting"
 
 
-@pytest.mark.parametrize(("layers", "per_layer"), [(3, 4), (4, 2)])
-def test_a_head_outside_the_model_is_refused(layers: int, per_layer: int) -> None:
-    with pytest.raises(UserError, match=r"head 3\.2 is outside the model"):
-        check_fits(heads(), layers, per_layer, "", "set.json")
-
-
-def test_another_prompt_layout_is_a_warning() -> None:
+def test_a_head_outside_the_model_is_refused_and_another_prompt_layout_is_a_warning() -> None:
+    for layers, per_layer in ((3, 4), (4, 2)):
+        with pytest.raises(UserError, match=r"head 3\.2 is outside the model"):
+            check_fits(heads(), layers, per_layer, "", "set.json")
     assert check_fits(heads(layout="a"), 4, 4, "a", "set.json") == []
     assert check_fits(heads(), 4, 4, "a", "set.json") == []
     (warning,) = check_fits(heads(layout="a"), 4, 4, "b", "set.json")
@@ -65,23 +60,12 @@ def test_another_prompt_layout_is_a_warning() -> None:
 def test_a_path_may_name_the_direction(tmp_path: Path) -> None:
     save(tmp_path / "x-en-de.json", heads())
     assert head_set_path(str(tmp_path / "x-{src}-{tgt}.json"), "en", "de") == tmp_path / "x-en-de.json"
-
-
-def test_a_missing_set_names_the_direction() -> None:
     with pytest.raises(UserError, match="No head set 'nothing' for en-it"):
         head_set_path("nothing", "en", "it")
 
 
-VALID: dict[str, Any] = {
-    "format": 1,
-    "model": "m",
-    "direction": "en-de",
-    "n_layers": 2,
-    "n_heads": 2,
-    "convention": "own",
-    "k": 1,
-    "scores": {"own": [[0, 1, 0.5]]},
-}
+VALID: dict[str, Any] = {"format": 1, "model": "m", "direction": "en-de", "n_layers": 2, "n_heads": 2, "k": 1}
+VALID |= {"convention": "own", "scores": {"own": [[0, 1, 0.5]]}}
 
 
 @pytest.mark.parametrize(
@@ -111,14 +95,10 @@ def test_a_broken_set_is_one_line_that_names_the_file(tmp_path: Path, change: di
     path.write_text(json.dumps(VALID | change), encoding="utf-8")
     with pytest.raises(UserError, match=r"set\.json"):
         load(path)
-
-
-@pytest.mark.parametrize("text", ["", "[]", "null", "{}", "\x00"])
-def test_another_file_is_not_a_head_set(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "set.json"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(UserError, match="is not a head set"):
-        load(path)
+    for text in ("", "[]", "null", "{}", "\x00"):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(UserError, match="is not a head set"):
+            load(path)
 
 
 @pytest.mark.parametrize("path", sorted(SETS.glob("*.json")), ids=lambda path: path.stem)
@@ -126,7 +106,8 @@ def test_a_shipped_set_is_valid_and_says_where_it_comes_from(path: Path) -> None
     shipped = load(path)
     assert path.stem.endswith(shipped.direction)
     assert check_fits(shipped, shipped.n_layers, shipped.n_heads, shipped.layout, path.name) == []
-    assert shipped.provenance
+    assert shipped.provenance["corpus"]
+    assert shipped.layout or shipped.provenance["layout"]
     for best_first in shipped.scores.values():
         scores = [scored.score for scored in best_first]
         assert scores == sorted(scores, reverse=True)

@@ -9,40 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import gemma4_config, metaspace_tokenizer, random_model, save_model
+from tiny import SMALL, gemma4_config, metaspace_tokenizer, random_model, save_model
 from transformers import Gemma3TextConfig, LlamaConfig, Qwen3Config
 
-from agent.config import MtConfig
 from agent.errors import UserError
 from agent.mt.attention import IMPLEMENTATION, eager_rows
+from agent.mt.checkpoint import end_of_turn_ids, load_model
+from agent.mt.config import MtConfig
 from agent.mt.drafter import Draft, DraftRequest, Head
-from agent.mt.hf import HFDrafter, end_of_turn_ids, load_model
+from agent.mt.transformers import TransformersDrafter
 
-SMALL: dict[str, Any] = {
-    "vocab_size": 300,
-    "hidden_size": 48,
-    "intermediate_size": 64,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "max_position_embeddings": 256,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 0,
-}
-
-
-def gemma3_config() -> Any:
-    layers = ["sliding_attention", "sliding_attention", "full_attention"]
-    return Gemma3TextConfig(**SMALL, layer_types=layers, sliding_window=16, query_pre_attn_scalar=16)
-
-
+SHAPE = {**SMALL, "vocab_size": 300, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+SLIDING = {"layer_types": ["sliding_attention", "sliding_attention", "full_attention"], "sliding_window": 16}
 CONFIGS = {
     "gemma4": gemma4_config,
-    "gemma3": gemma3_config,
-    "qwen3": lambda: Qwen3Config(**SMALL),
-    "llama": lambda: LlamaConfig(**SMALL),
+    "gemma3": lambda: Gemma3TextConfig(**SHAPE, **SLIDING, query_pre_attn_scalar=16),
+    "qwen3": lambda: Qwen3Config(**SHAPE),
+    "llama": lambda: LlamaConfig(**SHAPE),
 }
 
 
@@ -66,9 +49,9 @@ def request(prompt: int = 50, prefix: int = 4, n: int = 6, **more: Any) -> Draft
 
 
 @pytest.fixture(scope="module")
-def drafter() -> HFDrafter:
+def drafter() -> TransformersDrafter:
     """In float64: equal means equal, and not equal up to the noise of a random model's peaky softmax."""
-    return HFDrafter(random_model(gemma4_config(), IMPLEMENTATION, torch.float64), ())
+    return TransformersDrafter(random_model(gemma4_config(), IMPLEMENTATION, torch.float64), ())
 
 
 def reference(model: Any, asked: DraftRequest, draft: Draft) -> np.ndarray:
@@ -85,7 +68,7 @@ def test_rows_equal_the_eager_reference_in_every_head(name: str, convention: Any
     config = CONFIGS[name]()
     asked = request(heads=all_heads(config), row_convention=convention)
     # A random model magnifies rounding by an amount that depends on the processor; a wrong mask is off by far more.
-    draft = HFDrafter(random_model(config, IMPLEMENTATION, torch.float64), ()).draft(asked)
+    draft = TransformersDrafter(random_model(config, IMPLEMENTATION, torch.float64), ()).draft(asked)
     expected = reference(random_model(config, "eager", torch.float64), asked, draft)
     assert draft.rows.dtype == np.float32
     assert draft.rows.shape == (len(asked.heads), 6, 36)
@@ -100,14 +83,14 @@ def test_rows_of_the_embedded_model_equal_the_eager_reference_in_float32(convent
     assert {*config.layer_types} == {"sliding_attention", "full_attention"}
     assert config.num_kv_shared_layers
     asked = request(prompt=2 * config.sliding_window, heads=all_heads(config), row_convention=convention)
-    draft = HFDrafter(load_model(MtConfig())[0], ()).draft(asked)
+    draft = TransformersDrafter(load_model(MtConfig())[0], ()).draft(asked)
     np.testing.assert_allclose(draft.rows, reference(eager, asked, draft), atol=1e-5, rtol=0)
     assert draft.rows.sum() > 1
 
 
 def test_heads_come_in_the_order_asked_for() -> None:
     config = gemma4_config()
-    drafter = HFDrafter(random_model(config, IMPLEMENTATION), ())
+    drafter = TransformersDrafter(random_model(config, IMPLEMENTATION), ())
     heads = (Head(5, 3), Head(0, 1), Head(5, 0), Head(2, 2))
     straight = drafter.draft(request(heads=heads)).rows
     np.testing.assert_array_equal(drafter.draft(request(heads=heads[::-1])).rows, straight[::-1])
@@ -115,17 +98,11 @@ def test_heads_come_in_the_order_asked_for() -> None:
 
 def test_a_source_that_left_the_sliding_window_gets_no_weight() -> None:
     config = gemma4_config(window=16)
-    drafter = HFDrafter(random_model(config, IMPLEMENTATION), ())
+    drafter = TransformersDrafter(random_model(config, IMPLEMENTATION), ())
     asked = DraftRequest(some_ids(60), (0, 20), (), 3, (Head(0, 0), Head(2, 0)))
     rows = drafter.draft(asked).rows
     assert np.all(rows[0] == 0.0)
     assert np.all(rows[1] > 0.0)
-
-
-def test_layers_that_share_keys_and_values_are_part_of_the_tested_model() -> None:
-    config = gemma4_config()
-    assert config.num_kv_shared_layers == 2
-    assert {"sliding_attention", "full_attention"} == set(config.layer_types[-2:])
 
 
 def same(a: Draft, b: Draft, atol: float = 1e-4) -> None:
@@ -139,27 +116,17 @@ def live_steps() -> list[DraftRequest]:
     """A stream: the source grows in the middle, the prefix grows and shrinks, another stream comes between."""
     head, source, tail, target = some_ids(12, 2), some_ids(40, 3), some_ids(5, 4), some_ids(12, 5)
     steps = []
-    for n_source, n_prefix, stream in [
-        (6, 0, "a"),
-        (10, 0, "a"),
-        (10, 3, "a"),
-        (8, 2, "b"),
-        (10, 7, "a"),
-        (10, 7, "a"),
-        (10, 5, "a"),
-        (30, 5, "a"),
-        (12, 2, "b"),
-        (40, 12, "a"),
-        (4, 0, "a"),
-    ]:
+    for n_source, n_prefix, stream in zip(
+        [6, 10, 10, 8, 10, 10, 10, 30, 12, 40, 4], [0, 0, 3, 2, 7, 7, 5, 5, 2, 12, 0], "aaabaaaabaa", strict=True
+    ):
         ids = (*head, *source[:n_source], *tail)
         span = (len(head), len(head) + n_source)
         steps.append(DraftRequest(ids, span, target[:n_prefix], 5, (Head(1, 0), Head(4, 2), Head(5, 1)), "own", stream))
     return steps
 
 
-def test_a_kept_cache_gives_the_same_drafts_as_a_fresh_drafter(drafter: HFDrafter) -> None:
-    fresh = HFDrafter(drafter.model, ())
+def test_a_kept_cache_gives_the_same_drafts_as_a_fresh_drafter(drafter: TransformersDrafter) -> None:
+    fresh = TransformersDrafter(drafter.model, ())
     for asked in live_steps():
         cached = drafter.draft(asked)
         same(cached, fresh.draft(DraftRequest(**{**vars(asked), "stream": ""})))
@@ -168,7 +135,7 @@ def test_a_kept_cache_gives_the_same_drafts_as_a_fresh_drafter(drafter: HFDrafte
     drafter.forget("never seen")
 
 
-def test_only_what_changed_is_computed_again(drafter: HFDrafter) -> None:
+def test_only_what_changed_is_computed_again(drafter: TransformersDrafter) -> None:
     first, second, third = [*live_steps()[1:3], live_steps()[4]]
     assert drafter.draft(first).n_prefilled == len(first.prompt_ids)
     drafter.draft(second)
@@ -178,7 +145,9 @@ def test_only_what_changed_is_computed_again(drafter: HFDrafter) -> None:
     drafter.forget("a")
 
 
-def test_a_pass_that_fails_leaves_no_cache_behind(drafter: HFDrafter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pass_that_fails_leaves_no_cache_behind(
+    drafter: TransformersDrafter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = live_steps()[0]
     expected = drafter.draft(asked)
     layer = drafter.model.model.layers[3]
@@ -192,13 +161,13 @@ def test_a_pass_that_fails_leaves_no_cache_behind(drafter: HFDrafter, monkeypatc
     drafter.forget("a")
 
 
-def test_without_heads_the_tokens_are_the_same_and_there_are_no_rows(drafter: HFDrafter) -> None:
+def test_without_heads_the_tokens_are_the_same_and_there_are_no_rows(drafter: TransformersDrafter) -> None:
     plain = drafter.draft(request(heads=()))
     assert plain.rows.shape == (0, 6, 36)
     assert plain.token_ids == drafter.draft(request()).token_ids
 
 
-def test_tokens_and_log_probabilities_are_greedy(drafter: HFDrafter) -> None:
+def test_tokens_and_log_probabilities_are_greedy(drafter: TransformersDrafter) -> None:
     asked = request()
     draft = drafter.draft(asked)
     ids = torch.tensor([[*asked.prompt_ids, *asked.prefix_ids, *draft.token_ids]])
@@ -211,34 +180,29 @@ def test_tokens_and_log_probabilities_are_greedy(drafter: HFDrafter) -> None:
 
 
 @pytest.mark.parametrize("convention", ["own", "predicting"])
-def test_the_end_of_turn_ends_the_draft_and_is_not_in_it(drafter: HFDrafter, convention: Any) -> None:
+def test_the_end_of_turn_ends_the_draft_and_is_not_in_it(drafter: TransformersDrafter, convention: Any) -> None:
     asked = request(n=8, row_convention=convention)
     full = drafter.draft(asked)
-    stop = next(i for i, token in enumerate(full.token_ids) if i and token not in full.token_ids[:i])
-    ended = HFDrafter(drafter.model, (full.token_ids[stop],)).draft(asked)
-    assert ended.token_ids == full.token_ids[:stop]
-    assert (full.finish, ended.finish) == ("length", "end_of_turn")
-    np.testing.assert_allclose(ended.rows, full.rows[:, :stop], atol=1e-4)
-    assert len(ended.log_probs) == stop
+    later = next(i for i, token in enumerate(full.token_ids) if i and token not in full.token_ids[:i])
+    for stop in (0, later):
+        ended = TransformersDrafter(drafter.model, (full.token_ids[stop],)).draft(asked)
+        assert ended.token_ids == full.token_ids[:stop]
+        assert (full.finish, ended.finish) == ("length", "end_of_turn")
+        assert ended.rows.shape == (2, stop, 36)
+        np.testing.assert_allclose(ended.rows, full.rows[:, :stop], atol=1e-4)
+        assert len(ended.log_probs) == stop
 
 
-def test_an_end_of_turn_at_once_is_an_empty_draft(drafter: HFDrafter) -> None:
-    first = drafter.draft(request()).token_ids[0]
-    draft = HFDrafter(drafter.model, (first,)).draft(request())
-    assert draft.token_ids == ()
-    assert draft.rows.shape == (2, 0, 36)
-
-
-def test_a_length_bound_draft_has_the_own_row_of_its_last_token(drafter: HFDrafter) -> None:
+def test_a_length_bound_draft_has_the_own_row_of_its_last_token(drafter: TransformersDrafter) -> None:
     short, long = (drafter.draft(request(n=n, row_convention="own")) for n in (3, 4))
     assert len(short.token_ids) == 3
     np.testing.assert_allclose(short.rows, long.rows[:, :3], atol=1e-4)
     assert (short.n_forward, drafter.draft(request(n=3)).n_forward) == (3, 2)
 
 
-def test_threads_that_draft_at_once_get_their_own_rows(drafter: HFDrafter) -> None:
+def test_threads_that_draft_at_once_get_their_own_rows(drafter: TransformersDrafter) -> None:
     requests = [request(prompt=40 + i, stream=f"t{i}", heads=(Head(i % 6, i % 4),)) for i in range(4)]
-    expected = [HFDrafter(drafter.model, ()).draft(asked) for asked in requests]
+    expected = [TransformersDrafter(drafter.model, ()).draft(asked) for asked in requests]
     found: dict[int, list[Draft]] = {i: [] for i in range(4)}
 
     def work(index: int) -> None:
@@ -256,7 +220,11 @@ def test_threads_that_draft_at_once_get_their_own_rows(drafter: HFDrafter) -> No
             same(draft, expected[index])
 
 
-def test_a_saved_model_loads_with_its_end_tokens(tmp_path: Any) -> None:
+def test_a_saved_model_loads_with_its_end_tokens_and_says_what_is_missing(tmp_path: Any) -> None:
+    with pytest.raises(UserError, match="No model folder"):
+        load_model(MtConfig(model=str(tmp_path / "nothing")))
+    with pytest.raises(UserError, match=r"no \*\.safetensors weights"):
+        load_model(MtConfig(model=str(tmp_path)))
     save_model(tmp_path)
     model, tokenizer = load_model(MtConfig(model=str(tmp_path), device="cpu"))
     assert end_of_turn_ids(model, tokenizer) == metaspace_tokenizer().convert_tokens_to_ids(["<eos>", "<turn|>"])
@@ -266,10 +234,3 @@ def test_a_saved_model_loads_with_its_end_tokens(tmp_path: Any) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(UserError, match=r"Cannot load mt\.model"):
         load_model(MtConfig(model=str(tmp_path), device="cpu"))
-
-
-def test_missing_weights_are_one_line_that_says_what_to_do(tmp_path: Any) -> None:
-    with pytest.raises(UserError, match="No model folder"):
-        load_model(MtConfig(model=str(tmp_path / "nothing")))
-    with pytest.raises(UserError, match=r"no \*\.safetensors weights"):
-        load_model(MtConfig(model=str(tmp_path)))

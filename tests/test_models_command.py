@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from agent import catalogue, weights
+from agent.asr.qwen3.config import Qwen3Config
+from agent.asr.replay import ReplayConfig
 from agent.catalogue import CATALOGUE, Published
 from agent.cli.main import alignatt
-from agent.config import AgentConfig, AsrConfig, MtConfig
+from agent.config import AgentConfig
 from agent.errors import UserError
+from agent.mt.config import MtConfig
+from agent.run import missing
 from agent.weights import find, missing_files, named_models, parse_name
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -132,16 +136,10 @@ def test_language_models_in_two_layouts_are_read_in_that_of_transformers(tmp_pat
     folder = model_folder(tmp_path / "model", "config.json", "a.safetensors")
     (folder / "params.json").write_text('{"dim": 4096}')
     assert missing_files(folder) == []
-    (folder / "params.json").write_text('{"multimodal": {"whisper_model_args": {}}}')
-    assert missing_files(folder) == ["tekken.json", "consolidated*.safetensors"]
 
 
-def test_the_embedded_models_are_here(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert alignatt(["models", "check", "--preset", "ende-low"]) == 0
-    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [
-        ["ok", "asr.model"],
-        ["ok", "mt.model"],
-    ]
+def test_the_embedded_models_are_here(cache: Path) -> None:
+    assert missing.findings(AgentConfig()) == []
 
 
 def test_a_snapshot_is_found_by_its_revision_or_by_what_the_cache_calls_main(cache: Path) -> None:
@@ -159,28 +157,29 @@ def test_a_snapshot_is_found_by_its_revision_or_by_what_the_cache_calls_main(cac
     assert find("some/model", "abc") is None
 
 
-def test_check_says_what_is_missing_and_how_to_get_it(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ["models", "check", "--preset", "ende-low", "--set", "mt.model=some/model", "mt.revision=abc"]
-    assert alignatt(asked) == 2
-    said = capsys.readouterr()
-    assert "missing mt.model            no weights of some/model@abc" in said.out
-    assert said.err == "Get it: alignatt models download some/model@abc\n"
+def test_what_is_missing_is_said_with_how_to_get_it(cache: Path) -> None:
+    config = AgentConfig(mt=MtConfig(model="some/model", revision="abc"))
+    (found,) = missing.findings(config)
+    assert (found.key, found.told) == (
+        "mt.model",
+        "no weights of some/model@abc: alignatt models download some/model@abc",
+    )
     cached(cache, "some/model", "abc", "config.json", "model.safetensors")
-    assert alignatt(asked) == 0
+    assert missing.findings(config) == []
     folder = model_folder(cache.parent / "mine", "config.json")
-    assert alignatt(["models", "check", "--preset", "ende-low", "--set", f"mt.model={folder}"]) == 2
-    assert "(*.safetensors is not in the folder)" in capsys.readouterr().out
+    (found,) = missing.findings(AgentConfig(mt=MtConfig(model=str(folder))))
+    assert "(*.safetensors is not in the folder)" in found.text
 
 
 def test_recordings_are_no_models() -> None:
-    config = AgentConfig(asr=AsrConfig(engine="replay", model="recordings"), mt=MtConfig(model="a/b", revision="c"))
+    config = AgentConfig(asr=ReplayConfig(model="recordings"), mt=MtConfig(model="a/b", revision="c"))
     assert [(named.key, named.label) for named in named_models(config)] == [("mt.model", "a/b@c")]
-    qwen3 = AgentConfig(asr=AsrConfig(engine="qwen3", model="Qwen/Qwen3-ASR-1.7B-hf"))
-    assert [named.key for named in named_models(qwen3)] == ["asr.model", "asr.qwen3.aligner", "mt.model"]
+    qwen3 = AgentConfig(asr=Qwen3Config())
+    assert [named.key for named in named_models(qwen3)] == ["asr.model", "asr.aligner.model", "mt.model"]
     assert all(named.published for named in named_models(qwen3)[:2])
 
 
-def test_download_into_the_cache_and_again_without_the_hub(
+def test_download_into_the_cache_or_a_folder_and_again_without_the_hub(
     hub: None, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert alignatt(["models", "download", f"some/model@{COMMIT}"]) == 0
@@ -189,21 +188,18 @@ def test_download_into_the_cache_and_again_without_the_hub(
     assert {path.name for path in snapshot.iterdir()} == {"config.json", "model.safetensors"}
     assert (snapshot / "model.safetensors").read_bytes() == FILES["model.safetensors"]
     assert str(snapshot) in capsys.readouterr().out
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert alignatt(["models", "download", f"some/model@{COMMIT}"]) == 0
-
-
-def test_download_into_a_folder_says_how_to_use_it(hub: None, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert alignatt(["models", "download", f"some/model@{COMMIT}", "--to", "models"]) == 0
     assert find("models/model") == Path("models/model")
     assert "use it with --set mt.model=" in capsys.readouterr().out
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert alignatt(["models", "download", f"some/model@{COMMIT}"]) == 0
 
 
 def test_download_of_the_models_of_a_preset(hub: None, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     changed = ["--set", "mt.model=some/model", f"mt.revision={COMMIT}"]
     assert alignatt(["models", "download", "--preset", "ende-low", *changed]) == 0
     assert capsys.readouterr().out.startswith("1/1 some/model@01234567\n")
-    assert alignatt(["models", "check", "--preset", "ende-low", *changed]) == 0
+    assert find("some/model", COMMIT) is not None
 
 
 @pytest.mark.parametrize(
@@ -214,12 +210,14 @@ def test_download_of_the_models_of_a_preset(hub: None, cache: Path, capsys: pyte
         ("some/model@0000", "some/model has no revision 0000"),
         ("model", "A model is named ORGANISATION/NAME, not 'model'"),
         ("gemma-4-E4B-it", "Did you mean 'google/gemma-4-E4B-it'?"),
+        ("a/b --preset ende-low", "Give names of models, or a configuration"),
+        ("", "Give names of models, or a configuration"),
     ],
 )
 def test_what_cannot_be_had_is_one_line(
     hub: None, cache: Path, capsys: pytest.CaptureFixture[str], name: str, said: str
 ) -> None:
-    assert alignatt(["models", "download", name]) == 2
+    assert alignatt(["models", "download", *name.split()]) == 2
     assert said in capsys.readouterr().err
     assert not list(cache.glob("**/*.safetensors"))
 
@@ -241,11 +239,3 @@ def test_a_full_disk_is_said_before_anything_is_fetched(
     monkeypatch.setattr(catalogue, "CATALOGUE", (huge,))
     with pytest.raises(UserError, match=r"some/model takes 1000000000\.0 GB and .* GB free"):
         weights.download("some/model", COMMIT)
-
-
-def test_names_and_presets_do_not_mix(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert alignatt(["models", "download", "a/b", "--preset", "ende-low"]) == 2
-    assert "Give names of models, or a configuration" in capsys.readouterr().err
-    assert alignatt(["models", "download"]) == 2
-    assert "Give names of models, or a configuration" in capsys.readouterr().err
-    assert alignatt(["models", "check"]) == 0

@@ -4,56 +4,45 @@ beside the aligner: the same text in every chunk."""
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_agent import folder, fresh, settings
-from test_asr_streaming import Planted, talk
+from known_talk import Planted, listening, talk
+from listed_agent import settings
 
 import agent.agent
 from agent.agent import AlignAttAgent
 from agent.asr.contract import SAMPLE_RATE_HZ
-from agent.asr.record import RecordingRecognizer
-from agent.asr.silero_vad import VoiceDetector
-from agent.asr.streaming import StreamingRecognizer
-from agent.config import AgentConfig, SessionConfig, load, preset_path
-from agent.errors import UserError
+from agent.asr.record import RecordingRecogniser
+from agent.config import load, preset_path
 from agent.models import ModelCache
-from agent.mt.hf import HFDrafter
+from agent.mt.transformers import TransformersDrafter
 from agent.session import Session
 from agent.words import Hypothesis, SourceWord
-
-__all__ = ["folder", "fresh"]  # fixtures
-
-
-def text(outputs: list[Any]) -> list[str]:
-    return [token for output in outputs for token in output.new_tokens]
-
 
 DEMO_MODELS = ModelCache()
 
 
-def demo_config(overlap: str, *changes: tuple[str, Any]) -> AgentConfig:
-    given = {"session.overlap": overlap, "mt.device": "cpu", "speech_chunk_size": 0.85, **dict(changes)}
-    return load(preset_path("ende-low"), given)
+def demo_agent(monkeypatch: pytest.MonkeyPatch, *changes: tuple[str, Any]) -> tuple[AlignAttAgent, Planted]:
+    """The embedded translation model, and what stands for the speech models."""
+    planted = Planted(*talk())
+    recogniser = listening(planted)
+    monkeypatch.setattr(AlignAttAgent, "models", DEMO_MODELS)
+    monkeypatch.setattr(agent.agent, "build_recogniser", lambda _: recogniser)
+    given = {"mt.device": "cpu", "speech_chunk_size": 0.85, **dict(changes)}
+    return AlignAttAgent(load(preset_path("ende-low"), given)), planted
 
 
 def demo_run(
-    monkeypatch: pytest.MonkeyPatch, config: AgentConfig, seconds: float, ends: bool = True
+    monkeypatch: pytest.MonkeyPatch, seconds: float, *changes: tuple[str, Any], ends: bool = True
 ) -> tuple[list[list[str]], list[dict[str, Any]], Planted]:
     """Tokens of each chunk of the shipped talk, the trace, and what stood for the speech models."""
-    audio, words = talk()
-    planted = Planted(audio, words)
-    recognizer = StreamingRecognizer(planted, planted, VoiceDetector())
-    monkeypatch.setattr(AlignAttAgent, "models", DEMO_MODELS)
-    monkeypatch.setattr(agent.agent, "build_recognizer", lambda _: recognizer)
-    processor = AlignAttAgent(config)
+    processor, planted = demo_agent(monkeypatch, *changes)
     lines: list[dict[str, Any]] = []
     processor.add_listener(lines.append)
     size = round(0.85 * SAMPLE_RATE_HZ)
-    spoken = audio[: round(seconds * SAMPLE_RATE_HZ)]
+    spoken = talk()[0][: round(seconds * SAMPLE_RATE_HZ)]
     outputs = [processor.process_chunk(spoken[at : at + size]) for at in range(0, len(spoken), size)]
     if ends:
         outputs.append(processor.end_of_stream())
@@ -75,8 +64,10 @@ def demo_run(
 def test_drafting_beside_the_aligner_says_the_same_in_every_chunk(
     monkeypatch: pytest.MonkeyPatch, changes: list[tuple[str, Any]]
 ) -> None:
-    in_turn, _, _ = demo_run(monkeypatch, demo_config("none", *changes), 20.0)
-    beside, lines, _ = demo_run(monkeypatch, demo_config("aligner", *changes), 20.0)
+    with monkeypatch.context() as deaf:
+        deaf.setattr(agent.agent, "listen", lambda *_: None)
+        in_turn, _, _ = demo_run(deaf, 20.0, *changes)
+    beside, lines, _ = demo_run(monkeypatch, 20.0, *changes)
     assert beside == in_turn
     assert sum(map(len, beside)) > 20
     for line in lines:
@@ -86,11 +77,11 @@ def test_drafting_beside_the_aligner_says_the_same_in_every_chunk(
 
 def test_a_draft_runs_while_the_aligner_does_and_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The aligner does not answer before the draft that was announced is made."""
-    began, draft, ahead, align = threading.Semaphore(0), HFDrafter.draft, Session.ahead, Planted.align
+    began, draft, ahead, align = threading.Semaphore(0), TransformersDrafter.draft, Session.ahead, Planted.align
     main, made = threading.get_ident(), {True: 0, False: 0}
     announced: list[Hypothesis] = []
 
-    def watched(drafter: HFDrafter, request: Any) -> Any:
+    def watched(drafter: TransformersDrafter, request: Any) -> Any:
         made[threading.get_ident() == main] += 1
         return draft(drafter, request)
 
@@ -104,10 +95,10 @@ def test_a_draft_runs_while_the_aligner_does_and_is_not_made_again(monkeypatch: 
         assert began.acquire(timeout=60)
         return align(planted, *args)
 
-    monkeypatch.setattr(HFDrafter, "draft", watched)
+    monkeypatch.setattr(TransformersDrafter, "draft", watched)
     monkeypatch.setattr(Session, "ahead", drafted)
     monkeypatch.setattr(Planted, "align", late)
-    _, lines, planted = demo_run(monkeypatch, demo_config("aligner", ("policy.confirmations", 0)), 20.0, ends=False)
+    _, lines, planted = demo_run(monkeypatch, 20.0, ("policy.confirmations", 0), ends=False)
     assert len(announced) == len(planted.clips) >= 20
     assert made[False] > 10
     # A sentence's end and the tail after it are two drafts, of which one is made beside the aligner.
@@ -122,17 +113,13 @@ def test_a_draft_that_fails_beside_the_aligner_is_raised(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Session, "ahead", failing)
     with pytest.raises(TimeoutError, match="hangs"):
-        demo_run(monkeypatch, demo_config("aligner"), 5.0)
+        demo_run(monkeypatch, 5.0)
 
 
 def test_what_was_begun_for_a_chunk_that_failed_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither its draft nor the draft's error comes with a later chunk."""
-    audio, words = talk()
-    planted = Planted(audio, words)
-    recognizer = StreamingRecognizer(planted, planted, VoiceDetector())
-    monkeypatch.setattr(AlignAttAgent, "models", DEMO_MODELS)
-    monkeypatch.setattr(agent.agent, "build_recognizer", lambda _: recognizer)
-    processor = AlignAttAgent(demo_config("aligner"))
+    audio, _ = talk()
+    processor, _ = demo_agent(monkeypatch)
     processor.process_chunk(audio[:SAMPLE_RATE_HZ])
     began = threading.Event()
 
@@ -154,15 +141,12 @@ def test_what_was_begun_for_a_chunk_that_failed_is_dropped(monkeypatch: pytest.M
     processor.clear()
 
 
-def test_words_known_at_once_leave_nothing_to_begin_with(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("listed")
+def test_a_recorded_recogniser_is_listened_to_and_one_without_aligner_left_alone(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = settings(folder, session=SessionConfig(overlap="aligner"))
-    with pytest.raises(UserError, match="wants a recogniser that has an aligner"):
-        AlignAttAgent(config)
-    audio, words = talk()
-    planted = Planted(audio, words)
-    inner = StreamingRecognizer(planted, planted, VoiceDetector())
-    monkeypatch.setattr(agent.agent, "build_recognizer", lambda _: RecordingRecognizer(inner, tmp_path))
-    AlignAttAgent(replace(config, record_asr=str(tmp_path)))
+    AlignAttAgent(settings(tiny_model))
+    inner = listening(Planted(*talk()))
+    monkeypatch.setattr(agent.agent, "build_recogniser", lambda _: RecordingRecogniser(inner, tmp_path))
+    AlignAttAgent(settings(tiny_model, record_asr=str(tmp_path)))
     assert inner.on_words is not None

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.config import PolicyConfig
-from agent.mt.policy import Acceptance, DraftView, build_policy, mean_rows, median_filter, welford_z
+from agent.mt.policy import Acceptance, DraftView, Policy, mean_rows
+from agent.mt.policy.paper import median_filter, welford_z
 from agent.mt.units import token_units
+from agent.plugins import POLICIES, load_class
 from agent.words import Frontier
 
 NAMES = ("alignatt", "paper", "local-agreement", "wait-k", "cut-last", "offline")
@@ -36,6 +37,7 @@ def view(
         rows = one_hot(peaks or [0] * len(pieces), len(words))[None]
     return DraftView(
         tuple(range(100, 100 + len(pieces))),
+        more.pop("log_probs", np.zeros(len(pieces), dtype=np.float32)),
         rows,
         more.pop("weights", np.ones(len(rows), dtype=np.float32)),
         np.asarray(words, dtype=np.int64),
@@ -45,8 +47,15 @@ def view(
     )
 
 
-def accept(name: str, draft: DraftView, frontier: Frontier, **knobs: Any) -> Acceptance:
-    return build_policy(PolicyConfig(name=name, **knobs)).accept(draft, frontier)  # type: ignore[arg-type]
+def policy_of(name: str, **keys: Any) -> Policy:
+    """The policy of that name, with those of the keys that it has."""
+    cls = load_class(name, POLICIES, Policy, "policy.name")
+    policy: Policy = cls(**{key: value for key, value in keys.items() if key in cls.__dataclass_fields__})
+    return policy
+
+
+def accept(name: str, draft: DraftView, frontier: Frontier, **keys: Any) -> Acceptance:
+    return policy_of(name, **keys).accept(draft, frontier)
 
 
 def outcome(acceptance: Acceptance) -> tuple[int, int, str]:
@@ -83,24 +92,6 @@ def test_alignatt_held_back_words_and_margin_add_up() -> None:
         assert outcome(accept("alignatt", draft, Frontier(6 - hold, 6), margin_words=margin)) == (3, 2, "frontier")
 
 
-def test_alignatt_reads_the_first_token_of_a_word_only() -> None:
-    draft = view([" al", "te", " Frau", " da"], peaks=[0, 5, 1, 0])
-    assert accept("alignatt", draft, Frontier(6, 6), margin_words=2).n_tokens == 3
-
-
-def test_alignatt_keeps_back_the_last_word_of_a_sentence_the_source_has_not_closed() -> None:
-    draft = view([" Er", " geht", "."], peaks=[0, 1, 1], closed=True)
-    assert outcome(accept("alignatt", draft, Frontier(6, 6))) == (1, 1, "closure")
-    assert outcome(accept("alignatt", draft, Frontier(6, 6), closure_guard=False)) == (3, 2, "end-of-draft")
-    only = view([" Ja", "."], closed=True)
-    assert outcome(accept("alignatt", only, Frontier(6, 6))) == (0, 0, "closure")
-
-
-def test_alignatt_closure_guard_holds_all_characters_of_the_last_source_word() -> None:
-    draft = view(["老", "师", "毁", "掉", "了"], peaks=[0, 0, 2, 2, 2], language="zh", closed=True)
-    assert outcome(accept("alignatt", draft, Frontier(6, 6), margin_words=0)) == (2, 2, "closure")
-
-
 def test_alignatt_confirmations_hold_what_earlier_drafts_did_not_have() -> None:
     pieces, ends = [" Der", " Lehrer", " geht", " heim"], (frozenset({1, 2, 3, 4}),)
     draft = view(pieces, peaks=[0, 0, 0, 0], earlier=((100, 101, 999),), earlier_ends=ends)
@@ -111,10 +102,6 @@ def test_alignatt_confirmations_hold_what_earlier_drafts_did_not_have() -> None:
     # What attention holds stays held, whatever the drafts agree on.
     late = view(pieces, peaks=[0, 5, 0, 0], earlier=((100, 101, 102, 103),), earlier_ends=ends)
     assert outcome(accept("alignatt", late, Frontier(6, 6), margin_words=1, confirmations=1)) == (1, 1, "frontier")
-
-
-def test_alignatt_never_commits_half_a_word() -> None:
-    assert outcome(accept("alignatt", view([" Ha", "us"]), Frontier(6, 6))) == (0, 0, "incomplete-word")
 
 
 def test_alignatt_records_why() -> None:
@@ -129,21 +116,62 @@ def test_the_published_rule_shows_the_row_of_the_token_that_failed() -> None:
     assert accepted.n_units == 1
 
 
-def test_alignatt_counts_words_and_not_tokens() -> None:
-    draft = view([" a", " b", " c"], peaks=[2, 4, 5], words=[0, 0, 0, 1, 1, 2])
-    assert accept("alignatt", draft, Frontier(3, 3), margin_words=1).n_tokens == 2
-    assert accept("alignatt", draft, Frontier(3, 3), margin_words=2).n_tokens == 1
+CLOSED = view([" Er", " geht", "."], [0, 1, 1], closed=True)
+HAN = view([*"老师毁掉了"], [0, 0, 2, 2, 2], language="zh", closed=True)
+THREE = view([" a", " b", " c"], [2, 4, 5], [0, 0, 0, 1, 1, 2])
+FOUR = view([" a", " b", " c", " d"], [1, 3, 4, 0])
+ROWS = np.array([[[0.5, 0.1, 0.0, 0.0], [0.2, 0.1, 0.1, 0.1]]], dtype=np.float32)
+FLAT = view([" a", " b"], rows=ROWS, words=range(4), closed=True)
+NO_SOURCE = view([" a", " b"], rows=np.zeros((2, 2, 0), dtype=np.float32), words=[])
+BROKEN = view([" a", " b"], rows=np.full((1, 2, 6), np.nan, dtype=np.float32))
+COMMA = [0, 1, 1, 2, 2]
+"""Words of the source tokens of *It rains, and*; *and* is not accessible, so that three tokens are."""
+PLAIN: dict[str, Any] = {"z_score": False, "median_width": 1}
 
 
-@pytest.mark.parametrize("name", ["alignatt", "paper"])
-def test_no_source_tokens_means_nothing_is_accepted(name: str) -> None:
-    draft = view([" a", " b"], rows=np.zeros((2, 2, 0), dtype=np.float32), words=[])
-    assert outcome(accept(name, draft, Frontier(0, 0))) == (0, 0, "frontier")
+@pytest.mark.parametrize(
+    ("name", "draft", "frontier", "keys", "expected"),
+    [
+        # Only the first token of a word is looked at.
+        ("alignatt", view([" al", "te", " Frau", " da"], [0, 5, 1, 0]), (6, 6), {}, (3, 2, "incomplete-word")),
+        # The last word of a sentence that the source has not closed is kept back, with all characters of its word.
+        ("alignatt", CLOSED, (6, 6), {}, (1, 1, "closure")),
+        ("alignatt", CLOSED, (6, 6), {"closure_guard": False}, (3, 2, "end-of-draft")),
+        ("alignatt", view([" Ja", "."], closed=True), (6, 6), {}, (0, 0, "closure")),
+        ("alignatt", HAN, (6, 6), {"margin_words": 0}, (2, 2, "closure")),
+        ("alignatt", view([" Ha", "us"]), (6, 6), {}, (0, 0, "incomplete-word")),
+        # Words are counted, not tokens.
+        ("alignatt", THREE, (3, 3), {"margin_words": 1}, (2, 2, "frontier")),
+        ("alignatt", THREE, (3, 3), {"margin_words": 2}, (1, 1, "frontier")),
+        ("alignatt", NO_SOURCE, (0, 0), {}, (0, 0, "frontier")),
+        ("alignatt", BROKEN, (6, 6), {}, (0, 0, "frontier")),
+        # Tokens are counted, punctuation included.
+        ("paper", view([" a "], [0], COMMA), (2, 3), {"margin_tokens": 0}, (1, 1, "end-of-draft")),
+        ("paper", view([" a "], [2], COMMA), (2, 3), {"margin_tokens": 0}, (1, 1, "end-of-draft")),
+        ("paper", view([" a "], [3], COMMA), (2, 3), {"margin_tokens": 0}, (0, 0, "frontier")),
+        ("paper", view([" a "], [4], COMMA), (2, 3), {"margin_tokens": 0}, (0, 0, "frontier")),
+        # The margin reaches that many tokens beyond the frontier.
+        ("paper", FOUR, (3, 6), {"margin_tokens": 0}, (1, 1, "frontier")),
+        ("paper", FOUR, (3, 6), {"margin_tokens": 1}, (2, 2, "frontier")),
+        ("paper", FOUR, (3, 6), {"margin_tokens": 2}, (3, 3, "incomplete-word")),
+        # Every token counts, and words stay whole.
+        ("paper", view(DRAFT, [0, 0, 5, 0, 0, 0]), (3, 6), {}, (1, 1, "frontier")),
+        ("paper", FLAT, (2, 4), {}, (2, 2, "end-of-draft")),
+        ("paper", FLAT, (2, 4), {"min_peak": 0.3}, (1, 1, "weak-peak")),
+        ("paper", FLAT, (2, 4), {"min_accessible_mass": 0.4}, (1, 1, "little-accessible-mass")),
+        ("paper", NO_SOURCE, (0, 0), {}, (0, 0, "frontier")),
+        ("wait-k", view(["我", "们"], language="zh"), (9, 9), {}, (2, 2, "end-of-draft")),
+        ("offline", view(DRAFT), (6, 6), {}, (0, 0, "source-unfinished")),
+    ],
+)
+def test_a_policy_accepts_so_much_for_that_reason(
+    name: str, draft: DraftView, frontier: tuple[int, int], keys: dict[str, Any], expected: tuple[int, int, str]
+) -> None:
+    assert outcome(accept(name, draft, Frontier(*frontier), **PLAIN, **keys)) == expected
 
 
-def test_alignatt_accepts_nothing_on_broken_rows() -> None:
-    draft = view([" a", " b"], rows=np.full((1, 2, 6), np.nan, dtype=np.float32))
-    assert outcome(accept("alignatt", draft, Frontier(6, 6))) == (0, 0, "frontier")
+def test_only_offline_drafts_no_unfinished_source() -> None:
+    assert [name for name in NAMES if not policy_of(name).drafts_unfinished] == ["offline"]
 
 
 def test_two_units_in_one_token_are_committed_together_or_not_at_all() -> None:
@@ -160,39 +188,6 @@ def test_weights_decide_between_heads() -> None:
     assert accept("alignatt", draft, Frontier(6, 6)).n_tokens == 1
     flipped = view([" a "], rows=rows, weights=np.array([0.1, 0.9], dtype=np.float32))
     assert accept("alignatt", flipped, Frontier(6, 6)).n_tokens == 0
-
-
-PLAIN: dict[str, Any] = {"z_score": False, "median_width": 1}
-
-
-def test_paper_counts_its_frontier_in_tokens_punctuation_included() -> None:
-    # Words 0 "It", 1 "rains," (two tokens), 2 "and" (not accessible), so that three tokens are accessible.
-    words = [0, 1, 1, 2, 2]
-    for peak, accepted in [(0, 1), (2, 1), (3, 0), (4, 0)]:
-        draft = view([" a "], peaks=[peak], words=words)
-        found = accept("paper", draft, Frontier(2, 3), margin_tokens=0, **PLAIN)
-        assert found.n_tokens == accepted, peak
-
-
-def test_paper_margin_reaches_that_many_tokens_beyond_the_frontier() -> None:
-    draft = view([" a", " b", " c", " d"], peaks=[1, 3, 4, 0])
-    assert outcome(accept("paper", draft, Frontier(3, 6), margin_tokens=0, **PLAIN)) == (1, 1, "frontier")
-    assert outcome(accept("paper", draft, Frontier(3, 6), margin_tokens=1, **PLAIN)) == (2, 2, "frontier")
-    assert accept("paper", draft, Frontier(3, 6), margin_tokens=2, **PLAIN).n_tokens == 3
-
-
-def test_paper_every_token_counts_and_words_stay_whole() -> None:
-    draft = view(DRAFT, peaks=[0, 0, 5, 0, 0, 0])
-    assert outcome(accept("paper", draft, Frontier(3, 6), **PLAIN)) == (1, 1, "frontier")
-
-
-def test_paper_thresholds_on_peak_and_mass() -> None:
-    rows = np.array([[[0.5, 0.1, 0.0, 0.0], [0.2, 0.1, 0.1, 0.1]]], dtype=np.float32)
-    draft = view([" a", " b"], rows=rows, words=range(4), closed=True)
-    assert outcome(accept("paper", draft, Frontier(2, 4), **PLAIN)) == (2, 2, "end-of-draft")
-    assert outcome(accept("paper", draft, Frontier(2, 4), min_peak=0.3, **PLAIN)) == (1, 1, "weak-peak")
-    found = accept("paper", draft, Frontier(2, 4), min_accessible_mass=0.4, **PLAIN)
-    assert outcome(found) == (1, 1, "little-accessible-mass")
 
 
 def test_paper_width_seven_median_erases_a_lone_sharp_peak() -> None:
@@ -259,19 +254,9 @@ def test_wait_k_stays_behind_the_source(visible: int, accepted: int, context: in
     assert (found.n_tokens, found.stop_reason) == (expected, "wait")
 
 
-def test_wait_k_that_may_say_everything_ends_with_the_draft() -> None:
-    assert outcome(accept("wait-k", view(["我", "们"], language="zh"), Frontier(9, 9))) == (2, 2, "end-of-draft")
-
-
 def test_cut_last_drops_that_many_words() -> None:
     draft = view(DRAFT)
     assert [accept("cut-last", draft, Frontier(6, 6), cut_words=n).n_tokens for n in range(6)] == [5, 5, 3, 1, 0, 0]
-
-
-def test_offline_says_nothing_before_the_source_is_finished() -> None:
-    policy = build_policy(PolicyConfig(name="offline"))
-    assert not policy.drafts_unfinished
-    assert outcome(policy.accept(view(DRAFT), Frontier(6, 6))) == (0, 0, "source-unfinished")
 
 
 @pytest.mark.parametrize("name", NAMES)

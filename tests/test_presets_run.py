@@ -10,23 +10,23 @@ from typing import Any
 import pytest
 import soundfile
 from short_talk import write_talk
-from tiny_qwen3_asr import build
 
 from agent.asr.qwen3 import engine
 from agent.cli.main import alignatt, simulstream
-from agent.config import load, preset_names, preset_path
+from agent.config import from_tree
+from agent.run.profiles import parse, preset_names
 
+ON_CPU = ("asr.backend=transformers", "asr.aligner.backend=transformers")
 FULL = [name for name in preset_names() if "-a40" in name]
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def small(qwen3: Path) -> list[str]:
     """What stands in for weights of several GB: random speech models, the embedded translation model."""
-    models = build(tmp_path_factory.mktemp("models"))
-    speech = [f"asr.model={models / 'asr-hf'}", f"asr.qwen3.aligner={models / 'aligner-hf'}"]
-    unpinned = ["asr.qwen3.revision=", "asr.qwen3.aligner_revision=", "mt.revision="]
+    speech = [f"asr.model={qwen3 / 'asr-hf'}", f"asr.aligner.model={qwen3 / 'aligner-hf'}"]
+    unpinned = ["asr.revision=", "asr.aligner.revision=", "mt.revision="]
     translation = ["mt.model=demo/model", "mt.head_set=demo", "mt.device=cpu", "mt.dtype=float32"]
-    return [*speech, *unpinned, *translation, "mt.engine=hf", "asr.qwen3.engine=hf"]
+    return [*speech, *unpinned, *translation, "mt.backend=transformers", *ON_CPU]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_a_preset_runs_and_is_scored_with_small_models(
     asked = ["--agent", "agent.AlignAttAgent", "--preset", name, "--source", str(talk), "--output", str(run)]
     assert simulstream([*asked, "--set", *small]) == 0
     lines = [json.loads(line) for line in (run / "trace.jsonl").read_text(encoding="utf-8").splitlines()]
-    config = load(preset_path(name))
+    config = from_tree(parse(name).tree())
     assert len(lines) == math.ceil(soundfile.info(talk).duration / config.speech_chunk_size) + 1
     for stage in ("vad", "asr", "align"):
         assert sum(line["stages_s"][stage] for line in lines) > 0, stage
@@ -57,7 +57,7 @@ def test_a_preset_runs_and_is_scored_with_small_models(
         assert sum(line["stages_s"].values()) == pytest.approx(line["computation_s"], rel=0.05, abs=1e-5)
     assert alignatt(["score", str(run), "--references", str(talk.parent), "--quiet"]) == 0
     scores: dict[str, Any] = json.loads((run / "scores.json").read_text(encoding="utf-8"))
-    assert (scores["direction"], scores["policy"]) == (f"en-{name[2:4]}", config.policy.name)
+    assert (scores["direction"], scores["policy"]) == (f"en-{name[2:4]}", config.policy_name)
     assert scores["regime"]["name"] == config.regime
     assert scores["audio_s"] == pytest.approx(soundfile.info(talk).duration)
     assert 0 <= scores["chrf"] <= 100

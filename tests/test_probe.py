@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from tiny import CHATML, byte_level_tokenizer, metaspace_tokenizer, random_model
+from tiny import CHATML, SMALL, byte_level_tokenizer, metaspace_tokenizer, random_model
 from transformers import (
     DeepseekV3Config,
     GenerationConfig,
@@ -28,21 +28,13 @@ from agent.cli.main import alignatt, simulstream
 from agent.errors import UserError
 from agent.mt import model_check
 from agent.mt.attention import IMPLEMENTATION, AttentionCall
+from agent.mt.checkpoint import read_config
 from agent.mt.head_sets import load
 from agent.paths import PROJECT
 from demo.make.calibrate import write_corpus
 from heads import probe
 from heads.score import AlignedPair
 
-SHAPE: dict[str, Any] = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "max_position_embeddings": 2048,
-}
 NO_SYSTEM = CHATML.replace(
     "{% for", "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}{% for", 1
 )
@@ -52,7 +44,7 @@ def checkpoint(folder: Path, kind: Any, template: str = CHATML) -> Path:
     """A random model of a real architecture, as a folder."""
     tokenizer = byte_level_tokenizer()
     end = int(tokenizer.eos_token_id or 0)
-    config = kind(vocab_size=len(tokenizer), bos_token_id=None, eos_token_id=end, pad_token_id=end, **SHAPE)
+    config = kind(vocab_size=len(tokenizer), bos_token_id=None, eos_token_id=end, pad_token_id=end, **SMALL)
     model = random_model(config, "sdpa")
     model.generation_config = GenerationConfig(do_sample=False, eos_token_id=end, pad_token_id=end)
     model.save_pretrained(folder)
@@ -112,7 +104,7 @@ def test_other_architectures_are_refused_with_the_reason(
 ) -> None:
     config.save_pretrained(tmp_path)
     with pytest.raises(UserError, match=reason):
-        model_check.refuse(model_check.model_config(agent_config.MtConfig(model=str(tmp_path))), "X")
+        model_check.refuse(read_config(agent_config.MtConfig(model=str(tmp_path))), "X")
     out = tmp_path / "out"
     assert alignatt(["probe", str(tmp_path), *corpus(tmp_path), "--output", str(out)]) == 2
     calibrate = ["heads", "calibrate", "--set", f"mt.model={tmp_path}", "--output", str(out / "x.json")]
@@ -146,12 +138,12 @@ def test_a_model_without_template_is_told_how_to_give_one(tmp_path: Path, capsys
 
 
 def test_rows_that_differ_from_the_models_own_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from agent.config import PromptConfig
+    from agent.mt.config import PromptConfig
     from agent.mt.prompt import PromptLayout
     from heads.calibrate import Subject
 
     tokenizer = byte_level_tokenizer()
-    config = Qwen3Config(vocab_size=len(tokenizer), **SHAPE)
+    config = Qwen3Config(vocab_size=len(tokenizer), **SMALL)
     layout = PromptLayout(tokenizer, PromptConfig(), "en", "de")
     subject = Subject(random_model(config, IMPLEMENTATION), tokenizer, layout, "X", "en-de")
     pair = AlignedPair(("the", "old", "teacher"), "der alte Lehrer", ((0, 3), (4, 8), (9, 15)), (frozenset({0}),) * 3)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from tiny import CHATML, byte_level_tokenizer, metaspace_tokenizer
 
-from agent.config import PromptConfig
 from agent.errors import UserError
+from agent.mt.config import PromptConfig
 from agent.mt.prompt import LayoutError, PromptLayout
 
 SENTENCES = [

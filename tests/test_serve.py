@@ -10,20 +10,18 @@ import select
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import soundfile
 
 from agent.cli.main import simulstream
-from agent.paths import PROJECT
 from agent.run.folder import CONFIG, LOG, MANIFEST
 
 TESTS = Path(__file__).parent
@@ -85,11 +83,6 @@ def until(n_talks: int, log: Path) -> dict[str, str]:
     return texts(log)
 
 
-def samples_of(wav: str) -> npt.NDArray[np.float32]:
-    data, _ = soundfile.read(wav, dtype="float32")
-    return np.asarray(data, dtype=np.float32)
-
-
 def through_http(address: str, wav: str, chunk_s: float, target: str) -> str:
     """What simulstream's HTTP proxy says for a talk."""
     from simulstream.server.speech_processors.remote.http_proxy_speech_processor import HttpProxySpeechProcessor
@@ -97,7 +90,7 @@ def through_http(address: str, wav: str, chunk_s: float, target: str) -> str:
     host, port = address.split(":")
     proxy = HttpProxySpeechProcessor(SimpleNamespace(hostname=host, port=int(port)))
     proxy.set_target_language(target)
-    samples, size = samples_of(wav), int(16_000 * chunk_s)
+    samples, size = soundfile.read(wav, dtype="float32")[0], int(16_000 * chunk_s)
     tokens = []
     for start in range(0, len(samples), size):
         tokens += proxy.process_chunk(samples[start : start + size]).new_tokens
@@ -132,17 +125,9 @@ def test_http_two_clients_at_once(tmp_path: Path) -> None:
     assert simulstream([*ECHO, "--source", *talks, "--tgt-lang", "it", "--output", str(tmp_path / "run")]) == 0
     expected = texts(tmp_path / "run" / LOG)
     with served(*ECHO, "--protocol", "http", "--pool-size", "2", cwd=tmp_path) as (address, process):
-        said: dict[str, str] = {}
-
-        def client(talk: str) -> None:
-            said[Path(talk).stem] = through_http(address, talk, 0.5, "it")
-
-        threads = [threading.Thread(target=client, args=(talk,)) for talk in talks]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(timeout=60)
-        assert said == expected
+        with ThreadPoolExecutor(2) as pool:
+            said = pool.map(lambda talk: through_http(address, talk, 0.5, "it"), talks, timeout=60)
+            assert list(said) == [expected["first"], expected["second"]]
 
         # The proxy is itself a speech processor: our command takes it too, and the log is the client's.
         host, port = address.split(":")
@@ -194,10 +179,6 @@ def test_a_server_that_fails_to_load_leaves_no_log(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not (PROJECT / "agent" / "agent.py").is_file() or not (PROJECT / "demo" / "model").is_dir(),
-    reason="needs the agent and the demo model",
-)
 def test_the_agent_says_the_same_served_as_in_a_run(tmp_path: Path) -> None:
     from agent.cli.main import first_demo_talk
     from agent.run.settings import Options, resolve
@@ -208,13 +189,7 @@ def test_the_agent_says_the_same_served_as_in_a_run(tmp_path: Path) -> None:
     expected = texts(tmp_path / "run" / LOG)["talk"]
     assert expected
     chunk_s = float(resolve(Options(preset="ende-low")).tree["speech_chunk_size"])
-    with served("--preset", "ende-low", "--protocol", "http", "--pool-size", "2", cwd=tmp_path) as (address, _):
-        said: list[str] = []
-        threads = [
-            threading.Thread(target=lambda: said.append(through_http(address, talk, chunk_s, "de"))) for _ in range(2)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(timeout=300)
-    assert said == [expected, expected]
+    preset = ("--preset", "ende-low", "--protocol", "http", "--pool-size", "2")
+    with served(*preset, cwd=tmp_path) as (address, _), ThreadPoolExecutor(2) as pool:
+        said = pool.map(lambda _: through_http(address, talk, chunk_s, "de"), range(2), timeout=300)
+        assert list(said) == [expected, expected]

@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 from tiny import byte_level_tokenizer, metaspace_tokenizer
 
-from agent.config import PolicyConfig, PromptConfig, SessionConfig
+from agent.config import SessionConfig
+from agent.mt.config import PromptConfig
 from agent.mt.drafter import Draft, DraftRequest, Head
 from agent.mt.head_sets import Selection
-from agent.mt.policy import build_policy
+from agent.mt.policy import Policy
+from agent.mt.policy.alignatt import AlignAtt
+from agent.mt.policy.cut_last import CutLast
+from agent.mt.policy.local_agreement import LocalAgreement
+from agent.mt.policy.offline import Offline
 from agent.mt.prompt import PromptLayout
 from agent.mt.translator import Translator
 from agent.session import Session, StepRecord
@@ -62,14 +67,14 @@ def make(
     script: Script,
     language: str = "de",
     tokenizer: Any = None,
-    policy: PolicyConfig | None = None,
+    policy: Policy | None = None,
     peak: Callable[[int], int] = lambda unit: unit,
     **session: Any,
 ) -> tuple[Session, ScriptedDrafter]:
     tokenizer = tokenizer or metaspace_tokenizer()
     drafter = ScriptedDrafter(tokenizer, script, peak)
     drafter.layout = PromptLayout(tokenizer, PromptConfig(), "en", language)
-    rule = build_policy(policy or PolicyConfig(name="cut-last", cut_words=1))
+    rule = policy or CutLast(cut_words=1)
     heads = Selection((Head(0, 0),), np.ones(1, dtype=np.float32), "predicting") if rule.needs_rows else None
     translator = Translator(drafter, tokenizer, drafter.layout, rule, heads, language, 24, 160)
     return Session(translator, SessionConfig(**session), "s"), drafter
@@ -112,20 +117,13 @@ def run(session: Session, hypotheses: Sequence[Hypothesis]) -> str:
 
 @pytest.mark.parametrize("tokenizer", [metaspace_tokenizer, byte_level_tokenizer])
 def test_output_grows_and_is_never_taken_back(tokenizer: Any) -> None:
-    session, _ = make(UPPER, tokenizer=tokenizer())
+    session, drafter = make(UPPER, tokenizer=tokenizer())
     assert said(session.step(live("the old man"))) == "THE OLD"
     assert said(session.step(live("the old man can see"))) == " MAN CAN"
     assert said(session.step(committed("the old man can see it."))) == " SEE IT."
+    assert drafter.tokenizer.decode(drafter.requests[-1].prefix_ids).strip() == "THE OLD MAN CAN"
     assert said(session.step(live("we go on"))) == " WE GO"
     assert said(session.step(committed("we go on."))) == " ON."
-
-
-def test_the_final_pass_continues_what_was_accepted() -> None:
-    session, drafter = make(UPPER)
-    session.step(live("a b c"))
-    session.step(committed("a b c d."))
-    prefix = drafter.tokenizer.decode(drafter.requests[-1].prefix_ids)
-    assert prefix.strip() == "A B"
 
 
 def test_finished_sentences_and_their_translations_are_context() -> None:
@@ -139,17 +137,13 @@ def test_finished_sentences_and_their_translations_are_context() -> None:
     assert drafter.words[-1] == ["two", "three"]
 
 
-def test_several_segments_in_one_hypothesis_are_said_in_order() -> None:
-    session, _ = make(UPPER)
-    assert said(session.step(committed("one two.", "three.", tail="four five"))) == "ONE TWO. THREE. FOUR"
-
-
-def test_segments_without_words_and_silence_are_nothing() -> None:
+def test_segments_are_said_in_order_and_those_without_words_are_nothing() -> None:
     session, drafter = make(UPPER)
     assert session.step(Hypothesis(((), ()), (), 1.0)) == []
     assert session.step(Hypothesis((), (), 1.0)) == []
     assert said(session.step(Hypothesis(((), words("one.")), (), 2.0))) == "ONE."
     assert len(drafter.requests) == 1
+    assert said(session.step(committed("one two.", "three.", tail="four five"))) == " ONE TWO. THREE. FOUR"
 
 
 def test_nothing_is_translated_when_nothing_moved() -> None:
@@ -169,15 +163,9 @@ def test_no_draft_before_the_first_seconds_but_a_finished_sentence_is_said() -> 
     assert len(drafter.requests) == 1
 
 
-def test_offline_drafts_only_finished_sentences() -> None:
-    session, drafter = make(UPPER, policy=PolicyConfig(name="offline"))
-    assert run(session, [live("a"), live("a b"), committed("a b.", tail="c")]) == "A B."
-    assert len(drafter.requests) == 1
-
-
 @pytest.mark.parametrize("start_s", [0.0, 100.0, 5000.0])
 def test_hold_back_works_in_every_utterance(start_s: float) -> None:
-    policy = PolicyConfig(name="alignatt", margin_words=0, closure_guard=False)
+    policy = AlignAtt(margin_words=0, closure_guard=False)
     session, _ = make(UPPER, policy=policy, peak=lambda unit: unit, hold_back_s=0.5, context_sentences=0)
     if start_s:
         session.step(committed("before."))
@@ -191,7 +179,7 @@ def test_hold_back_works_in_every_utterance(start_s: float) -> None:
 
 
 def test_context_words_are_accessible() -> None:
-    policy = PolicyConfig(name="alignatt", margin_words=1, closure_guard=False)
+    policy = AlignAtt(margin_words=1, closure_guard=False)
     session, _ = make(UPPER, policy=policy, context_sentences=2)
     record = session.step(committed("one.", "two.", tail="a b c"))[-1]
     assert (record.frontier.n_accessible, record.frontier.n_visible) == (5, 5)
@@ -222,27 +210,14 @@ def test_a_surface_mismatch_does_not_mute_the_stream(monkeypatch: pytest.MonkeyP
     assert said(session.step(committed("next one."))) == " NEXT ONE."
 
 
-CHINESE = {
-    "we": "我们",
-    "use": "用",
-    "model": " GPT-4 ",
-    "now": "模型，",
-    "so": "（对）",
-    "end.": "好。",
-    "AI.": "AI。",
-}
+CHINESE = {"we": "我们", "use": "用", "model": " GPT-4 ", "now": "模型，", "so": "（对）", "end.": "好。"}
 
 
 @pytest.mark.parametrize("tokenizer", [metaspace_tokenizer, byte_level_tokenizer])
 def test_chinese_keeps_spaces_around_latin_words_and_full_width_punctuation(tokenizer: Any) -> None:
-    policy = PolicyConfig(name="cut-last", cut_words=2)
+    policy = CutLast(cut_words=2)
     session, _ = make(word_by_word(CHINESE, ""), "zh", tokenizer(), policy)
-    steps = [
-        live("we use model"),
-        live("we use model now"),
-        live("we use model now so"),
-        committed("we use model now so end."),
-    ]
+    steps = [live(f"we use model{more}") for more in ("", " now", " now so")] + [committed("we use model now so end.")]
     assert run(session, steps) == "我们用 GPT-4 模型，（对）好。"
     assert run(session, [committed("we use end.")]) == "我们用好。"
 
@@ -254,10 +229,8 @@ def test_chinese_sentences_are_joined_by_a_space_only_between_latin_words() -> N
 
 
 def test_characters_of_several_tokens_are_committed_whole() -> None:
-    policy = PolicyConfig(name="cut-last", cut_words=1)
-    session, drafter = make(
-        word_by_word({"a": "老师", "b": "修理", "c.": "机器。"}, ""), "zh", byte_level_tokenizer(), policy
-    )
+    script = word_by_word({"a": "老师", "b": "修理", "c.": "机器。"}, "")
+    session, drafter = make(script, "zh", byte_level_tokenizer())
     for hypothesis in (live("a"), live("a b"), committed("a b c.")):
         for record in session.step(hypothesis):
             assert "\ufffd" not in record.accepted
@@ -269,7 +242,7 @@ def test_characters_of_several_tokens_are_committed_whole() -> None:
 
 def test_a_draft_cut_inside_a_character_shows_no_fragment(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = byte_level_tokenizer()
-    session, drafter = make(UPPER, "zh", tokenizer, PolicyConfig(name="cut-last", cut_words=0))
+    session, drafter = make(UPPER, "zh", tokenizer, CutLast(cut_words=0))
     answers = iter([tokenizer("你好吗")["input_ids"][:-1], tokenizer("好吗")["input_ids"]])
     no_rows, no_probs = np.zeros((0, 0, 0), dtype=np.float32), np.zeros(0, dtype=np.float32)
     monkeypatch.setattr(drafter, "draft", lambda _: Draft(tuple(next(answers)), "length", no_rows, no_probs))
@@ -277,14 +250,12 @@ def test_a_draft_cut_inside_a_character_shows_no_fragment(monkeypatch: pytest.Mo
     assert said(session.step(live("a b"))) == "好吗"
 
 
-def test_local_agreement_compares_with_the_draft_before() -> None:
-    answers = iter([" das Haus war", " das Haus ist alt", " alt ist|"])
-    session, _ = make(lambda *_: next(answers), policy=PolicyConfig(name="local-agreement"))
-    assert said(session.step(live("a"))) == ""
-    assert said(session.step(live("a b"))) == "das Haus"
-
-
-def test_close_lets_the_engine_forget_the_stream() -> None:
-    session, drafter = make(UPPER)
+def test_the_policy_says_what_is_drafted_and_kept_and_the_engine_forgets_a_closed_stream() -> None:
+    session, drafter = make(UPPER, policy=Offline())
+    assert run(session, [live("a"), live("a b"), committed("a b.", tail="c")]) == "A B."
+    assert len(drafter.requests) == 1
     session.close()
     assert drafter.forgotten == ["s"]
+    answers = iter([" das Haus war", " das Haus ist alt"])
+    session, _ = make(lambda *_: next(answers), policy=LocalAgreement())
+    assert [said(session.step(live(text))) for text in ("a", "a b")] == ["", "das Haus"]

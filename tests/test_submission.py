@@ -7,46 +7,28 @@ import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-import soundfile
 import yaml
+from short_talk import write_beginning
 
 from agent.cli.main import alignatt, simulstream
 from agent.paths import PROJECT
 from agent.run.settings import Options as Given
 from agent.run.settings import resolve
-from agent.run.talks import decode
 from eval.score import Options, score
 from eval.submission import contents
 from eval.submission.build import build, entry_of, pack, write_sums
 from eval.submission.check import Package, check, unpack
 from eval.submission.server import check_server, check_soak
 
-TALKS = Path(__file__).parents[1] / "demo" / "talks"
-N_SEGMENTS = 3
-
-
-def write_dev(folder: Path) -> Path:
-    """The first sentences of a demo talk with their references: the dev set of these tests."""
-    folder.mkdir()
-    every = yaml.safe_load((TALKS / "audio-segments.yaml").read_text(encoding="utf-8"))
-    segments = every[:N_SEGMENTS]
-    (folder / "audio-segments.yaml").write_text(yaml.safe_dump(segments), encoding="utf-8")
-    for lang in ("en", "de"):
-        lines = (TALKS / f"ref.{lang}.txt").read_text(encoding="utf-8").splitlines()[:N_SEGMENTS]
-        (folder / f"ref.{lang}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    talk = TALKS / Path(segments[0]["wav"]).with_suffix(".flac").name
-    end_s = segments[-1]["offset"] + segments[-1]["duration"] + 0.6
-    soundfile.write(folder / talk.name, decode(talk)[: int(end_s * 16_000)], 16_000, subtype="PCM_16")
-    return folder / talk.name
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Dev set, one scored run in each regime, and the tarball made of them."""
     folder = tmp_path_factory.mktemp("submission")
-    talk = write_dev(folder / "dev")
+    talk = write_beginning(folder / "dev", 3)
     for regime in ("low", "high"):
         run = folder / regime
         eager = ["--set", "policy.margin_words=0", "policy.confirmations=0"] if regime == "low" else []
@@ -77,115 +59,72 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def changed_byte(root: Path) -> None:
-    log = root / "en-de/low/simulstream.jsonl"
-    log.write_bytes(log.read_bytes().replace(b"0.5", b"0.6", 1))
+def edits(name: str, old: str, new: str) -> Callable[[Path], None]:
+    """A defect that replaces a text in a file of the package."""
+    return lambda root: edit(root / name, old, new)
 
 
-def run_missing(root: Path) -> None:
-    shutil.rmtree(root / "en-de/high")
+def edits_log(change: Callable[[list[str]], list[str]]) -> Callable[[Path], None]:
+    """A defect that changes the lines of a log."""
+
+    def plant(root: Path) -> None:
+        log = root / "en-de/low/simulstream.jsonl"
+        log.write_text("".join(change(log.read_text(encoding="utf-8").splitlines(keepends=True))), encoding="utf-8")
+
+    return plant
 
 
-def half_a_direction(root: Path) -> None:
-    path = root / contents.DESCRIPTION
-    tree = json.loads(path.read_text(encoding="utf-8"))
-    tree["entries"] = tree["entries"][:1]
-    path.write_text(json.dumps(tree), encoding="utf-8")
+def edits_description(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
+    """A defect of submission.json."""
+
+    def plant(root: Path) -> None:
+        path = root / contents.DESCRIPTION
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        change(tree)
+        path.write_text(json.dumps(tree), encoding="utf-8")
+
+    return plant
 
 
-def run_twice_in_log(root: Path) -> None:
-    log = root / "en-de/low/simulstream.jsonl"
-    log.write_text(log.read_text(encoding="utf-8") * 2, encoding="utf-8")
-
-
-def line_doubled(root: Path) -> None:
-    log = root / "en-de/low/simulstream.jsonl"
-    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-    log.write_text("".join([*lines[:5], lines[4], *lines[5:]]), encoding="utf-8")
-
-
-def talk_cut_off(root: Path) -> None:
-    log = root / "en-de/low/simulstream.jsonl"
-    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-    log.write_text("".join(lines[: len(lines) // 2]), encoding="utf-8")
-
-
-def talk_missing(root: Path) -> None:
-    edit(root / "en-de/low/simulstream.jsonl", "demo-talk-1", "another")
-
-
-def regime_missed(root: Path) -> None:
-    log = root / "en-de/low/simulstream.jsonl"
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    steps = [line for line in lines if "generated_tokens" in line]
+def all_said_at_the_end(lines: list[str]) -> list[str]:
+    entries = [json.loads(line) for line in lines]
+    steps = [entry for entry in entries if "generated_tokens" in entry]
     late = [token for step in steps for token in step["generated_tokens"]]
     for step in steps:
         step["generated_tokens"] = late if step is steps[-5] else []
-    log.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    return [json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries]
 
 
 def better_figures(root: Path) -> None:
-    path = root / contents.DESCRIPTION
-    tree = json.loads(path.read_text(encoding="utf-8"))
-    claimed = tree["entries"][0]["bleu"]
-    tree["entries"][0]["bleu"] = claimed + 1
-    path.write_text(json.dumps(tree), encoding="utf-8")
-    edit(root / "en-de/README.md", f"BLEU {claimed:.2f}", f"BLEU {claimed + 1:.2f}")
+    entry = json.loads((root / contents.DESCRIPTION).read_text(encoding="utf-8"))["entries"][0]
+    edits_description(lambda tree: tree["entries"][0].update(bleu=entry["bleu"] + 1))(root)
+    edit(root / "en-de/README.md", f"BLEU {entry['bleu']:.2f}", f"BLEU {entry['bleu'] + 1:.2f}")
 
 
-def no_contact(root: Path) -> None:
-    edit(root / "en-de/README.md", "demo@example.org", "us")
-
-
-def foreign_path(root: Path) -> None:
-    edit(root / "en-de/high/config.yaml", "model: demo/model", "model: /home/me/model")
-
-
-def replayed(root: Path) -> None:
-    edit(root / "en-de/high/config.yaml", "engine: sphinx", "engine: replay")
-
-
-def wrong_direction(root: Path) -> None:
-    edit(root / "en-de/high/config.yaml", "target_lang: de", "target_lang: it")
-
-
-def space_in_token(root: Path) -> None:
-    log = root / "en-de/low/simulstream.jsonl"
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    next(line for line in lines if line.get("generated_tokens"))["generated_tokens"][0] += "\u00a0x"
-    log.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
-
-
-def no_wheel_installed(root: Path) -> None:
-    edit(root / contents.DOCKERFILE, "pip install", "pip download")
-
-
-def another_server(root: Path) -> None:
-    edit(root / contents.DOCKERFILE, "--protocol http", "--protocol websocket")
-
-
-DEFECTS: list[tuple[Callable[[Path], None], str, str]] = [
-    (changed_byte, "checksums", "changed since"),
-    (run_missing, "description", "missing: en-de/high"),
-    (half_a_direction, "description", "No run of en-de high"),
-    (run_twice_in_log, "log en-de low", "twice (demo-talk-1)"),
-    (line_doubled, "log en-de low", "doubled"),
-    (talk_cut_off, "log en-de low", "the log is cut off"),
-    (talk_missing, "log en-de low", "lacks 1 of 1 talks"),
-    (regime_missed, "figures en-de low", "regime missed"),
-    (better_figures, "figures en-de low", "bleu is claimed as"),
-    (no_contact, "readme", "en-de/README.md lacks the contact"),
-    (foreign_path, "config en-de high", "mt.model is /home/me/model"),
-    (replayed, "config en-de high", "recorded recognition is replayed"),
-    (wrong_direction, "config en-de high", "target_lang it, de is wanted"),
-    (space_in_token, "log en-de low", "holds a space"),
-    (no_wheel_installed, "docker", "lacks the installation of alignatt_agent"),
-    (another_server, "docker", "lacks simulstream's HTTP server"),
-]
+SPHINX = "recogniser: sphinx\n  model: demo/asr\n  max_live_s: 28.0\n  sentence_pause_s: 0.45"
+LOG, CONFIG, README = "en-de/low/simulstream.jsonl", "en-de/high/config.yaml", "en-de/README.md"
+DEFECTS: dict[str, tuple[Callable[[Path], None], str, str]] = {
+    "changed byte": (edits(LOG, "0.5", "0.6"), "checksums", "changed since"),
+    "run missing": (lambda root: shutil.rmtree(root / "en-de/high"), "description", "missing: en-de/high"),
+    "half a direction": (edits_description(lambda tree: tree["entries"].pop()), "description", "No run of en-de high"),
+    "run twice in log": (edits_log(lambda lines: lines * 2), "log en-de low", "twice (demo-talk-1)"),
+    "line doubled": (edits_log(lambda lines: [*lines[:5], *lines[4:]]), "log en-de low", "doubled"),
+    "cut off": (edits_log(lambda lines: lines[: len(lines) // 2]), "log en-de low", "the log is cut off"),
+    "talk missing": (edits(LOG, "demo-talk-1", "another"), "log en-de low", "lacks 1 of 1 talks"),
+    "regime missed": (edits_log(all_said_at_the_end), "figures en-de low", "regime missed"),
+    "better figures": (better_figures, "figures en-de low", "bleu is claimed as"),
+    "no contact": (edits(README, "demo@example.org", "us"), "readme", "en-de/README.md lacks the contact"),
+    "foreign path": (edits(CONFIG, ": demo/model", ": /home/m"), "config en-de high", "mt.model is /home/m"),
+    "replayed": (edits(CONFIG, SPHINX, "recogniser: replay"), "config en-de high", "recorded recognition is replayed"),
+    "direction": (edits(CONFIG, "lang: de", "lang: it"), "config en-de high", "target_lang it, de is wanted"),
+    "space in token": (edits(LOG, '_tokens": ["', '_tokens": ["x\u00a0'), "log en-de low", "holds a space"),
+    "no wheel": (edits("Dockerfile", "pip install", "pip"), "docker", "lacks the installation of alignatt_agent"),
+    "another server": (edits("Dockerfile", "http ", "ws "), "docker", "lacks simulstream's HTTP server"),
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("plant", "name", "message"), DEFECTS, ids=[defect[0].__name__ for defect in DEFECTS])
+@pytest.mark.parametrize(("plant", "name", "message"), DEFECTS.values(), ids=DEFECTS)
 def test_a_planted_defect_is_found_by_its_name(
     package: Package, plant: Callable[[Path], None], name: str, message: str
 ) -> None:

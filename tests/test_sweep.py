@@ -10,18 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import soundfile
 import yaml
+from short_talk import write_beginning
 
 from agent.cli.main import alignatt
 from agent.errors import UserError
-from agent.run.talks import decode
+from agent.run.folder import LOG, MANIFEST, SCORES, TRACE
 from eval.sweep import run, summary, work
 from eval.sweep.run import Resources
 from eval.sweep.spec import Sweep, read_spec
 
-TALKS = Path(__file__).parents[1] / "demo" / "talks"
-N_SEGMENTS = 2
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -41,20 +39,10 @@ run.run(read_spec(Path(sys.argv[1]), Path(sys.argv[2])), run.Resources())
 
 def write_spec(folder: Path, **changes: object) -> Path:
     """A specification over the first sentences of a demo talk: five cells at one chunk length."""
-    references = folder / "references"
-    references.mkdir(exist_ok=True)
-    every = yaml.safe_load((TALKS / "audio-segments.yaml").read_text(encoding="utf-8"))
-    segments = every[:N_SEGMENTS]
-    (references / "audio-segments.yaml").write_text(yaml.safe_dump(segments), encoding="utf-8")
-    for lang in ("en", "de", "it"):
-        lines = (TALKS / f"ref.{lang}.txt").read_text(encoding="utf-8").splitlines()[:N_SEGMENTS]
-        (references / f"ref.{lang}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    talk = TALKS / Path(segments[0]["wav"]).with_suffix(".flac").name
-    end_s = segments[-1]["offset"] + segments[-1]["duration"] + 0.6
-    soundfile.write(folder / talk.name, decode(talk)[: int(end_s * 16_000)], 16_000, subtype="PCM_16")
+    talk = write_beginning(folder / "references", 2)
     spec = {
         "directions": ["en-de"],
-        "talks": {"dev": {"audio": [str(folder / talk.name)], "references": str(references)}},
+        "talks": {"dev": {"audio": [str(talk)], "references": str(talk.parent)}},
         "set": {"mt.max_draft_tokens": 10},
         "grid": {"speech_chunk_size": [1.0]},
         "policies": {
@@ -84,9 +72,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 
 
 def test_cells_are_policies_times_grids(tmp_path: Path) -> None:
-    sweep = read_spec(
-        write_spec(tmp_path, directions=["en-de", "en-it"], grid={"speech_chunk_size": [0.5, 1.0]}), tmp_path
-    )
+    spec = write_spec(tmp_path, directions=["en-de", "en-it"], grid={"speech_chunk_size": [0.5, 1.0]})
+    sweep = read_spec(spec, tmp_path)
     assert len(sweep.cells) == 2 * (2 * 2 + 2 * 2 + 1)
     assert len({cell.id for cell in sweep.cells}) == len(sweep.cells)
     assert len(sweep.records) == 2, "both directions hear the same recording"
@@ -102,7 +89,6 @@ def test_cells_are_policies_times_grids(tmp_path: Path) -> None:
         ({"policies": {"alignat": {}}}, "alignat"),
         ({"grid": {"speech_chunk_size": 1.0}}, "grid.speech_chunk_size must be a list"),
         ({"directions": ["ende"]}, "a direction is <source>-<target>"),
-        ({"set": {"session.overlap": "aligner"}}, "leave out session.overlap"),
         ({"talks": {"dev": {"audio": ["x.flac"]}}}, "wants audio (files) and references"),
         ({"talks": {}}, "talks missing"),
     ],
@@ -139,12 +125,7 @@ def test_a_failed_cell_is_named_and_the_others_are_done(done: Sweep, tmp_path: P
 def test_cells_are_run_folders_with_scores_and_traces(done: Sweep) -> None:
     for cell in done.cells:
         folder = done.output / "runs" / cell.id
-        assert {path.name for path in folder.iterdir()} >= {
-            "simulstream.jsonl",
-            "trace.jsonl",
-            "manifest.json",
-            "scores.json",
-        }
+        assert {path.name for path in folder.iterdir()} >= {LOG, TRACE, MANIFEST, SCORES}
         result = json.loads(work.result_path(done.output, cell).read_text(encoding="utf-8"))
         scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
         assert result["bleu"] == scores["bleu"] > 0
@@ -176,25 +157,12 @@ def test_front_and_winners(done: Sweep, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_equal_latency_is_that_of_the_baseline() -> None:
-    def row(policy: str, key: int, bleu: float, cu_ms: float | None) -> dict[str, object]:
-        return {
-            "direction": "en-de",
-            "policy": policy,
-            "name": f"{key}",
-            "keys": {"k": key},
-            "talks_set": "dev",
-            "bleu": bleu,
-            "cu_long_yaal_ms": cu_ms,
-        }
-
+    figures = [("alignatt", 70.0, 1500), ("alignatt", 71.0, 1520), ("cut-last", 60.0, 1510), ("cut-last", 65.0, 1544)]
+    figures += [("cut-last", 69.0, 1700), ("paper", 50.0, 4600), ("offline", 80.0, None)]
+    same = {"direction": "en-de", "talks_set": "dev"}
     rows = [
-        row("alignatt", 1, 70.0, 1500),
-        row("alignatt", 2, 71.0, 1520),
-        row("cut-last", 3, 60.0, 1510),
-        row("cut-last", 4, 65.0, 1544),
-        row("cut-last", 5, 69.0, 1700),
-        row("paper", 6, 50.0, 4600),
-        row("offline", 7, 80.0, None),
+        {**same, "policy": policy, "name": f"{key}", "keys": {"k": key}, "bleu": bleu, "cu_long_yaal_ms": cu_ms}
+        for key, (policy, bleu, cu_ms) in enumerate(figures)
     ]
     best = {(w.regime, w.policy): (w.results["dev"]["bleu"], w.kept) for w in summary.winners(rows, "dev")}
     assert {key: best[key] for key in best if key[0].startswith("low")} == {
@@ -213,15 +181,9 @@ def test_slurm_lists_the_same_cells(done: Sweep, capsys: pytest.CaptureFixture[s
     options = [
         "--output",
         str(output),
-        "--gpus-per-cell",
-        "1",
-        "--alone",
-        "--workers",
-        "4",
-        "--sbatch",
-        "partition=gpu",
+        *["--gpus-per-cell", "1", "--alone", "--workers", "4", "--sbatch", "partition=gpu"],
     ]
-    assert alignatt(["sweep", str(spec), "--slurm", *options]) == 0
+    assert alignatt(["sweep", str(spec), "--slurm", *options, "--sbatch", "partition=gpu"]) == 0
     assert str(output / "submit.sh") in capsys.readouterr().out
     for stage, jobs in (("record", done.records), ("cells", done.cells)):
         listed, folder = work.read_jobs(output / f"{stage}.json")
@@ -236,10 +198,8 @@ def test_slurm_lists_the_same_cells(done: Sweep, capsys: pytest.CaptureFixture[s
 
 
 def test_alone_wants_a_device_for_each_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        alignatt(["sweep", str(write_spec(tmp_path)), "--output", str(tmp_path / "out"), "--alone", "--workers", "2"])
-        == 2
-    )
+    options = ["--output", str(tmp_path / "out"), "--alone", "--workers", "2"]
+    assert alignatt(["sweep", str(write_spec(tmp_path)), *options]) == 2
     assert "one cell per device" in capsys.readouterr().err
 
 

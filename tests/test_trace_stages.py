@@ -5,16 +5,13 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
-from test_agent import folder, fresh, settings, translate
+from listed_agent import settings, traced
 
 from agent import stages
 from agent.agent import AlignAttAgent
 from agent.stages import STAGES
-
-__all__ = ["folder", "fresh"]  # fixtures
 
 
 class Clock:
@@ -80,7 +77,6 @@ def test_without_a_chunk_nothing_is_counted() -> None:
 
 
 def test_threads_do_not_see_each_others_chunk(clock: Clock) -> None:
-
     def other() -> None:
         with stages.stage("align"):
             clock.spend(1.0)
@@ -93,7 +89,6 @@ def test_threads_do_not_see_each_others_chunk(clock: Clock) -> None:
 
 
 def test_what_waits_for_a_lock_is_counted(clock: Clock) -> None:
-
     class Busy:
         """A lock that another stream holds for three seconds."""
 
@@ -110,13 +105,11 @@ def test_what_waits_for_a_lock_is_counted(clock: Clock) -> None:
     assert timer.seconds["wait"] == 3.0
 
 
-def test_every_step_of_the_trace_says_where_its_time_went(folder: Path, clock: Clock) -> None:
+@pytest.mark.usefixtures("listed")
+def test_every_step_of_the_trace_says_where_its_time_went(tiny_model: Path, clock: Clock) -> None:
     """Time passes by one second at each look at the clock."""
     clock.per_look_s = 1.0
-    processor = AlignAttAgent(settings(folder))
-    lines: list[dict[str, Any]] = []
-    processor.add_listener(lines.append)
-    translate(processor)
+    lines = traced(AlignAttAgent(settings(tiny_model)))
     assert len(lines) == 4
     for line in lines:
         assert list(line["stages_s"]) == list(STAGES)

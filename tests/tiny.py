@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from agent.mt import head_sets
+from agent.mt.drafter import Head
 from demo.make.model_config import generation_config, model_config, train_tokenizer
 
 TEXTS = [
@@ -64,6 +67,26 @@ def gemma4_config(window: int = 16) -> Any:
     config = model_config(metaspace_tokenizer())
     config.sliding_window = window
     return config
+
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 48,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 2048,
+}
+"""Shape of other architectures."""
+
+
+def save_head_sets(folder: Path) -> None:
+    """``heads-de.json`` and the other directions, of the model in ``folder``."""
+    scored = (head_sets.ScoredHead(Head(5, 1), 0.9), head_sets.ScoredHead(Head(2, 0), 0.5))
+    for target in ("de", "it", "zh"):
+        found = head_sets.HeadSet(str(folder), f"en-{target}", 6, 4, "predicting", 2, {"predicting": scored})
+        head_sets.save(folder / f"heads-{target}.json", found)
 
 
 def save_model(folder: Any) -> None:

@@ -1,4 +1,4 @@
-"""The ``vllm`` engine on the embedded model, beside the ``hf`` engine: ``vllm_drafter_run.py OUT``.
+"""The `vllm` backend on the embedded model, beside the `transformers` backend: ``vllm_drafter_run.py OUT``.
 
 One process with one engine for all tests; OUT receives the pickled results. The last part kills the engine twice.
 """
@@ -20,9 +20,10 @@ from typing import Any
 
 import psutil
 
-from agent.config import AgentConfig, VllmConfig, load, preset_path
+from agent.config import AgentConfig, load, preset_path
 from agent.errors import UserError
 from agent.models import ModelCache
+from agent.mt.config import VllmConfig
 from agent.mt.drafter import Draft, DraftRequest, StopRule
 from agent.mt.translator import Translator
 from agent.mt.vllm import DraftCancelledError, VllmDrafter
@@ -145,7 +146,7 @@ def main() -> None:
     logging.getLogger("alignatt").addHandler(handler)
     cache, result = ModelCache(), {}
     config = load(preset_path("ende-low"), {"mt.device": "cpu"})
-    fast = replace(config, mt=replace(config.mt, engine="vllm", vllm=ENGINE))
+    fast = replace(config, mt=replace(config.mt, backend="vllm", vllm=ENGINE))
     hf, vllm = cache.translator(config, "en", "de"), cache.translator(fast, "en", "de")
     drafter: Any = vllm.drafter
 
@@ -187,6 +188,7 @@ def main() -> None:
     result["threads"] = [thread.name for thread in threading.enumerate() if "vllm" in thread.name]
     result["children"] = [process.name for process in multiprocessing.active_children()]
     Path(sys.argv[1]).write_bytes(pickle.dumps(result))
+    print("true")
 
 
 if __name__ == "__main__":

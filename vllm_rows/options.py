@@ -53,7 +53,7 @@ def engine_options(
         raise CaptureError("engine_options: layers and heads count from 0; max_num_seqs and max_rows from 1.")
     capture: dict[str, Any] = {"heads": [list(head) for head in wanted], "max_rows": max_rows}
     options: dict[str, Any] = {
-        "worker_cls": "vllm_rows.workers.CaptureWorker",
+        "worker_cls": "vllm_rows.worker.CaptureWorker",
         "max_num_seqs": max_num_seqs,
         "additional_config": {CONFIG_KEY: capture},
     }

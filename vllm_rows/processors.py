@@ -15,6 +15,7 @@ import torch
 from vllm_rows.options import CONFIG_KEY
 from vllm_rows.tracker import TrackedRequest
 from vllm_rows.vllm_internals import internal, internal_if_there
+from vllm_rows.worker import tracker_of
 
 
 class StopMixin:
@@ -58,8 +59,6 @@ class StopMixin:
 
     def apply(self, logits: torch.Tensor, context: Any = None) -> torch.Tensor:
         """Both interfaces: put the stop token first where the rule refuses. ``logits`` [batch, vocabulary]."""
-        from vllm_rows.worker import tracker_of
-
         tracker = tracker_of(self.vllm_config) if self.keys else None
         if tracker is None:
             return logits

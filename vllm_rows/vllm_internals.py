@@ -14,7 +14,7 @@ from vllm_rows.errors import UnsupportedModelError
 
 VERIFIED = ("0.25.1", "0.32.0")
 """vLLM versions for which the parity tests passed; others are refused. The older one was tested by hand, see
-docs/capture.md."""
+README.md."""
 
 BACKENDS = {
     "CPU_ATTN": "vllm.v1.attention.backends.cpu_attn:CPUAttentionBackend",

@@ -1,8 +1,12 @@
-"""The worker: sets capture up when the cache exists, follows every step, answers ``collective_rpc``."""
+"""The worker: sets capture up when the cache exists, follows every step, answers ``collective_rpc``.
+
+``vllm_rows.worker.CaptureWorker`` is this platform's worker with `WorkerMixin`, made when vLLM resolves the name.
+"""
 
 from __future__ import annotations
 
 import weakref
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +16,7 @@ from vllm_rows.errors import UnsupportedModelError
 from vllm_rows.layers import attach_recorders, refuse_engine
 from vllm_rows.options import CONFIG_KEY
 from vllm_rows.tracker import TrackedRequest, Tracker
-from vllm_rows.vllm_internals import require_verified_version
+from vllm_rows.vllm_internals import internal, require_verified_version
 
 _trackers: weakref.WeakValueDictionary[int, Tracker] = weakref.WeakValueDictionary()
 
@@ -23,7 +27,7 @@ def tracker_of(vllm_config: Any) -> Tracker | None:
 
 
 class WorkerMixin:
-    """Before a worker class of vLLM in the bases; see `vllm_rows.workers`."""
+    """Before a worker class of vLLM in the bases."""
 
     vllm_config: Any
     tracker: Tracker | None = None
@@ -74,7 +78,7 @@ class WorkerMixin:
         }
 
     def describe_capture(self) -> dict[str, Any]:
-        """What this rank captures, for self-tests, ``doctor`` and messages."""
+        """What this rank captures, for self-tests and messages."""
         if self.tracker is None:
             raise UnsupportedModelError("The engine was started without vllm_rows.engine_options.")
         model = self.vllm_config.model_config
@@ -111,3 +115,15 @@ class WorkerMixin:
 def _refused(request: TrackedRequest) -> int | None:
     token = -1 if request.refused is None else int(request.refused)
     return None if token < 0 else token
+
+
+@cache
+def _capture_worker() -> type[Any]:
+    base = internal("CPUWorker") if internal("current_platform").is_cpu() else internal("GPUWorker")
+    return type("CaptureWorker", (WorkerMixin, base), {})
+
+
+def __getattr__(name: str) -> type[Any]:
+    if name == "CaptureWorker":
+        return _capture_worker()
+    raise AttributeError(name)

@@ -1,13 +1,16 @@
-"""The recogniser contract: audio in, words on absolute stream time out."""
+"""The recogniser contract: audio in, words on absolute stream time out; and the configuration that makes one."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from agent.catalogue import NamedModel
 from agent.words import Hypothesis
 
 SAMPLE_RATE_HZ = 16_000
@@ -15,7 +18,7 @@ SAMPLE_RATE_HZ = 16_000
 Samples = npt.NDArray[np.float32]
 
 
-class Recognizer(Protocol):
+class Recogniser(Protocol):
     """One stream of audio. Not shared between streams; models behind it may be.
 
     ``push`` and ``flush`` return a `Hypothesis` whose word times are absolute stream seconds, start <= end, monotone
@@ -33,7 +36,7 @@ class Recognizer(Protocol):
 
 
 @runtime_checkable
-class AligningRecognizer(Recognizer, Protocol):
+class AligningRecogniser(Recogniser, Protocol):
     """A recogniser that knows the words of a push before their times.
 
     ``on_words`` is called, on the thread that pushes, with what the push is going to return; every word lies at
@@ -41,3 +44,21 @@ class AligningRecognizer(Recognizer, Protocol):
     """
 
     on_words: Callable[[Hypothesis], None] | None
+
+
+@dataclass(frozen=True)
+class RecogniserConfig(ABC):
+    """A kind of recogniser: its fields are its configuration keys, beside ``asr.recogniser``."""
+
+    @abstractmethod
+    def open(self, source_lang: str) -> Recogniser:
+        """A recogniser for one stream. Models are loaded once per process. UserError when one cannot be used."""
+
+    @property
+    def models(self) -> tuple[NamedModel, ...]:
+        """The models that it wants, under their configuration keys."""
+        return ()
+
+    def checked(self) -> Self:
+        """What the bounds of single keys cannot say: UserError, or the configuration with what follows from it."""
+        return self

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.asr.contract import Recognizer, Samples
+from agent.asr.contract import Recogniser, Samples
 from agent.errors import UserError
 from agent.words import Hypothesis, SourceWord
 
@@ -38,7 +38,7 @@ class Recording:
     """One recorded stream."""
 
     fingerprint: str
-    recognizer: str
+    recogniser: str
     """What made it, for the reader."""
     steps: tuple[Step, ...]
     final: Hypothesis
@@ -58,14 +58,14 @@ class AudioDigest:
         return self._hash.hexdigest()
 
 
-class RecordingRecognizer:
+class RecordingRecogniser:
     """Passes everything on to ``inner`` and writes a recording of each stream that is flushed to ``folder``.
 
     The file appears complete or not at all; a stream that is reset before its flush leaves none. Pushes without
     samples are not recorded.
     """
 
-    def __init__(self, inner: Recognizer, folder: str | Path, description: str = "") -> None:
+    def __init__(self, inner: Recogniser, folder: str | Path, description: str = "") -> None:
         self.inner = inner
         self._folder = Path(folder).expanduser()
         self._description = description
@@ -111,7 +111,7 @@ def write_recording(recording: Recording, folder: Path) -> Path:
     header = {
         "version": VERSION,
         "fingerprint": recording.fingerprint,
-        "recognizer": recording.recognizer,
+        "recognizer": recording.recogniser,
         "chunk_samples": [step.n_samples for step in recording.steps],
     }
     lines = [header, *({"audio": step.digest, **_to_json(step.hypothesis)} for step in recording.steps)]

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from agent.asr.contract import SAMPLE_RATE_HZ, Samples
+from agent.asr.contract import SAMPLE_RATE_HZ, RecogniserConfig, Samples
 from agent.asr.record import AudioDigest, Recording, read_recordings
 from agent.errors import UserError
+from agent.paths import resolve
 from agent.words import Hypothesis
 
 
-class ReplayRecognizer:
+@dataclass(frozen=True)
+class ReplayConfig(RecogniserConfig):
+    """The ``replay`` recogniser: hypotheses recorded by ``record_asr``."""
+
+    model: str = ""
+    """Folder of recordings, or the file of one."""
+
+    def open(self, source_lang: str) -> ReplayRecogniser:
+        """UserError when there is no recording."""
+        return ReplayRecogniser(resolve(self.model))
+
+
+class ReplayRecogniser:
     """Finds the recording that the pushed audio belongs to and answers with it, push by push.
 
     UserError when the audio is in no recording, or is pushed in other chunks than were recorded.

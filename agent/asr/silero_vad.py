@@ -96,7 +96,7 @@ def _load() -> Any:
     compile it."""
     found = importlib.util.find_spec("silero_vad")
     if found is None or found.origin is None:
-        raise UserError("asr.engine={qwen3,voxtral} needs silero-vad: pip install silero-vad (checkout: make setup).")
+        raise UserError("silero-vad, which recognisers with an aligner need, is not installed: make setup.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit; the wheel's other files need other packages
         load: Any = torch.jit.load

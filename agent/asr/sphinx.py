@@ -11,7 +11,7 @@ import re
 import weakref
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ import numpy.typing as npt
 from pocketsphinx import Config, Decoder
 
 from agent.asr.commit import best_cut, clamp_times, collapse_loops, count_stability
-from agent.asr.contract import SAMPLE_RATE_HZ, Samples
+from agent.asr.contract import SAMPLE_RATE_HZ, RecogniserConfig, Samples
 from agent.asr.webrtc_vad import BLOCK, BLOCK_S, SpeechDetector
+from agent.catalogue import NamedModel
 from agent.errors import UserError, nearest
+from agent.keys import key
 from agent.paths import resolve
 from agent.stages import stage
 from agent.words import Hypothesis, SourceWord
@@ -42,7 +44,28 @@ _Block = npt.NDArray[np.int16]
 _Segments = list[tuple[SourceWord, ...]]
 
 
-class SphinxRecognizer:
+@dataclass(frozen=True)
+class SphinxConfig(RecogniserConfig):
+    """The ``sphinx`` recogniser: pocketsphinx with a dictionary and a language model."""
+
+    model: str = "demo/asr"
+    """Folder with words.dict and lm.bin, lm.arpa.gz or lm.arpa."""
+    max_live_s: float = key(28.0, low=2.0, high=300.0)
+    """Upper bound of the live tail: when no sentence ends, it is cut at the best pause."""
+    sentence_pause_s: float = key(0.45, low=0.05)
+    """A silence of this length ends a sentence."""
+
+    @property
+    def models(self) -> tuple[NamedModel, ...]:
+        """The one folder."""
+        return (NamedModel("asr.model", self.model, backend="pocketsphinx"),)
+
+    def open(self, source_lang: str) -> SphinxRecogniser:
+        """A recogniser on a decoder that no other stream uses. The language is that of the folder."""
+        return SphinxRecogniser(self.model, self.sentence_pause_s, self.max_live_s)
+
+
+class SphinxRecogniser:
     """One stream. Times are absolute stream seconds; how audio is split into pushes does not change the text.
 
     A silence of ``sentence_pause_s`` ends a sentence, which is committed with a full stop. An utterance that reaches

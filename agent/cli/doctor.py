@@ -19,13 +19,9 @@ from agent.run.missing import Finding, State
 if TYPE_CHECKING:
     from agent.config import AgentConfig
     from agent.mt.drafter import DraftRequest
-    from agent.mt.hf import HFDrafter
+    from agent.mt.transformers import TransformersDrafter
     from agent.mt.vllm import VllmDrafter
 
-MAX_ROW_DIFFERENCE = 1e-3
-"""Largest difference of a weight between the ``hf`` engine's rows and eager attention, float32."""
-MIN_SAME_PEAK = 0.9
-"""Share of rows with the same peak, in half precision."""
 TESTED_TOKENS = 8
 
 
@@ -78,10 +74,10 @@ def _vllm(config: AgentConfig) -> tuple[State, str]:
 
     version, verified = vllm_version(), f"verified: {', '.join(VERIFIED)}"
     if version is None:
-        return "note", f"not installed; mt.engine=vllm needs it ({verified})"
+        return "note", f"not installed; mt.backend=vllm needs it ({verified})"
     if version in VERIFIED:
-        return "ok", f"{version}, {verified}; mt.engine={config.mt.engine}"
-    return ("FAIL" if config.mt.engine == "vllm" else "note"), f"{version} is installed, attention rows are {verified}"
+        return "ok", f"{version}, {verified}; mt.backend={config.mt.backend}"
+    return ("FAIL" if config.mt.backend == "vllm" else "note"), f"{version} is installed, attention rows are {verified}"
 
 
 def _gpu(config: AgentConfig) -> tuple[State, str]:
@@ -97,17 +93,17 @@ def _gpu(config: AgentConfig) -> tuple[State, str]:
 
 
 def _recogniser(config: AgentConfig) -> tuple[State, str]:
-    return "ok", f"{config.asr.engine}, {config.asr.model}"
+    return "ok", ", ".join([config.recogniser_name, *(model.model for model in config.asr.models)])
 
 
 def _model(config: AgentConfig) -> tuple[State, str]:
     import torch
 
-    from agent.mt.vllm import load_checkpoint
+    from agent.mt.checkpoint import open_checkpoint
     from agent.paths import resolve
 
     mt = config.mt
-    checkpoint = load_checkpoint(mt)
+    checkpoint = open_checkpoint(mt)
     text = checkpoint.text_config
     layers = f"{text.num_hidden_layers} layers of {text.num_attention_heads} heads"
     shape = f"{mt.model}: {checkpoint.config.model_type}, {layers}"
@@ -119,7 +115,7 @@ def _model(config: AgentConfig) -> tuple[State, str]:
     on_gpu = mt.device != "cpu" and torch.cuda.is_available()
     free = torch.cuda.mem_get_info()[0] / GIB if on_gpu else free_memory_gib()
     fits = f"weights {needed:.2f} GiB in {mt.dtype}, {free:.1f} GiB free on the {'GPU' if on_gpu else 'CPU'}"
-    if mt.engine == "vllm" and on_gpu:
+    if mt.backend == "vllm" and on_gpu:
         reserved = mt.vllm.gpu_memory_utilization * torch.cuda.mem_get_info()[1] / GIB
         fits += f", of which vLLM takes {reserved:.1f} (mt.vllm.gpu_memory_utilization)"
         needed = max(needed, reserved)
@@ -132,32 +128,31 @@ def _bytes(dtype: str) -> int:
 
 def _heads(config: AgentConfig, lacking: Sequence[Finding]) -> tuple[State, str]:
     from agent.mt import head_sets, model_check
-    from agent.mt.policy import build_policy
 
-    policy = build_policy(config.policy)
+    policy = config.policy
     if not policy.needs_rows:
-        return "ok", f"none needed by the policy {config.policy.name}"
+        return "ok", f"none needed by the policy {config.policy_name}"
     path = head_sets.head_set_path(config.mt.head_set, config.source_lang, config.target_lang)
     selection = head_sets.load(path).select(policy.row_convention, config.mt.n_heads)
     chosen = f"Read: {' '.join(f'{head.layer}.{head.head}' for head in selection.heads)} ({selection.convention})"
     if any(found.part == "model" for found in lacking):
         return "note", f"{path}; the model has to be here to see whether it fits. {chosen}"
-    return "ok", f"{model_check.check(config)[0]} {chosen}"
+    return "ok", f"{model_check.check(config.mt, config.source_lang, config.target_lang)[0]} {chosen}"
 
 
 def _self_test(config: AgentConfig) -> tuple[State, str]:
     from agent.models import ModelCache
     from agent.mt.drafter import DraftRequest
-    from agent.mt.hf import HFDrafter
+    from agent.mt.transformers import TransformersDrafter
 
     cache = ModelCache()
     translator = cache.translator(config, config.source_lang, config.target_lang)
     selection = translator.selection
     if selection is None:
-        return "note", f"the policy {config.policy.name} reads no rows"
+        return "note", f"the policy {config.policy_name} reads no rows"
     prompt = translator.layout.build(["the", "first", "words", "of", "a", "talk."])
     request = DraftRequest(prompt.ids, prompt.source_span, (), TESTED_TOKENS, selection.heads, selection.convention)
-    if isinstance(translator.drafter, HFDrafter):
+    if isinstance(translator.drafter, TransformersDrafter):
         return _compare_with_eager(translator.drafter, request)
     try:
         report = cast("VllmDrafter", translator.drafter).self_test()
@@ -170,27 +165,19 @@ def _self_test(config: AgentConfig) -> tuple[State, str]:
     return "ok", text
 
 
-def _compare_with_eager(drafter: HFDrafter, request: DraftRequest) -> tuple[State, str]:
-    """A draft's rows by the ``hf`` engine, ``[heads, tokens, source tokens]``, against the same model's eager ones."""
-    import torch
-
-    from agent.mt.attention import IMPLEMENTATION, eager_rows
+def _compare_with_eager(drafter: TransformersDrafter, request: DraftRequest) -> tuple[State, str]:
+    """Rows of a draft of the `transformers` backend, ``[heads, tokens, source tokens]``, against eager attention."""
+    from heads.probe import MAX_DIFFERENCE, MIN_SAME_PEAK, eager
 
     model = drafter.model
     draft = drafter.draft(request)
     n_heads, n_tokens, _ = draft.rows.shape
-    model.set_attn_implementation("eager")
-    try:
-        with torch.inference_mode():
-            ids = (*request.prompt_ids, *draft.token_ids)
-            rows = eager_rows(model, ids, request.heads, request.source_span).numpy()
-    finally:
-        model.set_attn_implementation(IMPLEMENTATION)
+    rows = eager(model, (*request.prompt_ids, *draft.token_ids), request.heads, request.source_span)
     first = len(request.prompt_ids) - (request.row_convention == "predicting")
     expected = rows[:, first : first + n_tokens]
     difference = float(abs(draft.rows - expected).max(initial=0.0))
     same_peak = float((draft.rows.argmax(axis=-1) == expected.argmax(axis=-1)).mean()) if n_tokens else 0.0
     dtype = str(model.dtype).removeprefix("torch.")
-    good = difference <= MAX_ROW_DIFFERENCE if dtype == "float32" else same_peak >= MIN_SAME_PEAK
+    good = difference <= MAX_DIFFERENCE[dtype] if dtype in MAX_DIFFERENCE else same_peak >= MIN_SAME_PEAK
     text = f"{n_tokens} rows of {n_heads} heads in {dtype} are those of eager attention within {difference:.1e}"
     return ("ok" if good and n_tokens else "FAIL"), f"{text}, same peak in {same_peak:.0%}"

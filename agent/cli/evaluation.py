@@ -1,4 +1,4 @@
-"""``alignatt score DIR``, ``compare DIR…``, ``report DIR…``, ``sweep SPEC``, ``overlap DIR`` and ``devset FOLDER``."""
+"""``alignatt score DIR``, ``compare DIR…``, ``report DIR…``, ``sweep SPEC`` and ``devset FOLDER``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ def add_parsers(subparsers: Subparsers) -> None:
     _add_report(subparsers)
     _add_sweep(subparsers)
     add_submission(subparsers)
-    _add_overlap(subparsers)
     _add_devset(subparsers)
 
 
@@ -99,7 +98,6 @@ def _add_compare(subparsers: Subparsers) -> None:
         choices=("talks", "segments", "none"),
         help="unit of the bootstrap (default: talks from 10 talks on, else segments); none: only the table",
     )
-    add("--resamples", type=whole(100), default=2000, metavar="N", help="number of resamples (default: 2000)")
     add("--examples", type=whole(1), default=0, metavar="N", help="print the first N sentences, as said and as wanted")
 
 
@@ -146,17 +144,6 @@ def _add_devset(subparsers: Subparsers) -> None:
     add("--segments", type=Path, metavar="YAML", help="segmentation (default: the one in FOLDER)")
     add("--output", type=Path, default=Path("out/devset"), metavar="DIR")
     add("--force", action="store_true", help="replace a set made before")
-    add("--check", action="store_true", help="FOLDER is a set made before: compare its hashes")
-
-
-def _add_overlap(subparsers: Subparsers) -> None:
-    description = "Simulate session.overlap on a live stream from the stage times of a run's trace."
-    summary = "what recognition and translation at the same time would gain"
-    overlap = add_command(subparsers, "overlap", run_overlap, summary, description)
-    add = overlap.add_argument
-    add("folder", type=Path, metavar="DIR", help="output folder of a run of this agent")
-    _add_references(overlap)
-    add("--slower", type=float, nargs="+", default=[1.0], metavar="X", help="as if computation took X times as long")
 
 
 def run_score(args: argparse.Namespace) -> int:
@@ -197,17 +184,6 @@ def run_score(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_overlap(args: argparse.Namespace) -> int:
-    """Print the table, exit code 0."""
-    from eval.overlap import show
-    from eval.score import Options
-
-    show(
-        args.folder, Options(segments=args.segments, references=args.references, talks=_names(args.talks)), args.slower
-    )
-    return 0
-
-
 def run_compare(args: argparse.Namespace) -> int:
     """Print the comparison, exit code 0. Runs that cannot be tested against the baseline are named."""
     from eval.compare import open_runs, paired_test, show, show_examples, show_test
@@ -215,7 +191,7 @@ def run_compare(args: argparse.Namespace) -> int:
     runs = open_runs(args.folders)
     show(runs)
     if args.resample != "none" and (len(runs) > 1 or args.resample):
-        found, left_out = paired_test(runs, args.baseline or args.folders[0], args.resample, args.resamples)
+        found, left_out = paired_test(runs, args.baseline or args.folders[0], args.resample)
         if len(found.scores) > 1 or args.resample:
             show_test(found)
         for name, why in left_out.items():
@@ -262,13 +238,9 @@ def run_sweep(args: argparse.Namespace) -> int:
 
 
 def run_devset(args: argparse.Namespace) -> int:
-    """Make or check a set, exit code 0; 1 when a file of a set has changed."""
+    """Make a set, exit code 0."""
     from eval.inputs import devset
 
-    if args.check:
-        changed = devset.check(args.folder)
-        print(f"changed or missing: {', '.join(changed)}" if changed else "every file is as it was made")
-        return 1 if changed else 0
     made = devset.make(args.folder, args.output, args.segments, args.force)
     languages = ", ".join(name.split(".")[1] for name in made["files"] if name.startswith("ref."))
     print(f"{args.output}: {len(made['talks'])} talks, {made['audio_s'] / 3600:.2f} h, references in {languages}")

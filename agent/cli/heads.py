@@ -58,13 +58,6 @@ def add_corpus(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="word alignments of the corpus: Pharaoh i-j lines, or *.json with character spans (default: eflomal)",
     )
-    add("--symmetrise", choices=("intersection", "union"), default="intersection", help="of eflomal's two directions")
-    add(
-        "--segmenter",
-        default="",
-        metavar="COMMAND",
-        help="program that splits Chinese lines into words for eflomal (default: single characters)",
-    )
     add(
         "--held-out",
         nargs="+",
@@ -73,12 +66,6 @@ def add_corpus(parser: argparse.ArgumentParser) -> None:
         help="evaluation texts: pairs with one of their sentences are left out (default: the demo talks)",
     )
     add("--max-pairs", type=whole(1), default=400, metavar="N", help="pairs scored (default: 400)")
-    add(
-        "--select",
-        choices=("any", "top", "greedy"),
-        default="any",
-        help="heads read together: the best ones (top), chosen for their mean row (greedy), or whichever scores better",
-    )
     add("--context", action="store_true", help="join about half of the pairs with the next line")
     add("--batch", type=whole(1), default=8, metavar="N", help="pairs a forward pass (default: 8)")
     add("--work", type=Path, metavar="DIR", help="folder for rows, to go on after an interruption")
@@ -87,12 +74,13 @@ def add_corpus(parser: argparse.ArgumentParser) -> None:
 def run_calibrate(args: argparse.Namespace) -> int:
     """Align, score, choose, write."""
     from agent.mt import head_sets, model_check
+    from agent.mt.checkpoint import read_config
     from heads.calibrate import STEPS
     from heads.steps import Steps
 
     config = configuration(args)
     head_sets.check_writable(args.output)
-    model_check.refuse(model_check.model_config(config.mt), config.mt.model)
+    model_check.refuse(read_config(config.mt), config.mt.model)
     steps = Steps(ALIGN, LOAD, *STEPS)
     prepared, subject = _prepared(args, config, steps)
     done = _calibrated(args, prepared, subject, steps)
@@ -125,8 +113,7 @@ def _calibrated(args: argparse.Namespace, prepared: Prepared, subject: Subject, 
     from heads.calibrate import calibrate
 
     started, console = time.perf_counter(), Console()
-    given = (args.batch, args.work, args.select)
-    done = calibrate(subject, prepared.pairs, prepared.provenance, *given, announce=steps.begin)
+    done = calibrate(subject, prepared.pairs, prepared.provenance, args.batch, args.work, announce=steps.begin)
     show.show(done.head_set, 8, console)
     console.print(cost(len(prepared.pairs), time.perf_counter() - started, subject.model))
     return done
@@ -208,6 +195,7 @@ def run_check(args: argparse.Namespace) -> int:
     """Exit code 0 when the set fits; UserError when it does not. Reads no weights."""
     from agent.mt import model_check
 
-    for line in model_check.check(configuration(args)):
+    config = configuration(args)
+    for line in model_check.check(config.mt, config.source_lang, config.target_lang):
         print(line)
     return 0

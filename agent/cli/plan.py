@@ -10,26 +10,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.config import ALIGNING_ENGINES, AgentConfig, from_namespace, gpu_shares
+from agent import languages
+from agent.config import AgentConfig, from_namespace
 from agent.errors import UserError
 from agent.mt import head_sets
-from agent.mt.policy import build_policy
-from agent.mt.prompt import LANGUAGE_NAMES, PromptLayout
+from agent.mt.prompt import PromptLayout
 from agent.run import missing, profiles
 from agent.run.settings import OUR_AGENT, Settings
-from agent.weights import find, named_models
+from agent.weights import find, gpu_shares, named_models
 
 EXAMPLE_WORDS = ("we", "show", "how", "the", "first", "words")
 """Source of the prompt that is shown: what a recogniser might have heard so far."""
 SPAN = "⟦", "⟧"
-POLICY_KEYS = {
-    "alignatt": ("margin_words", "confirmations", "closure_guard"),
-    "paper": ("margin_tokens", "median_width", "z_score", "min_peak", "min_accessible_mass"),
-    "local-agreement": ("agree",),
-    "wait-k": ("k", "units_per_word"),
-    "cut-last": ("cut_words",),
-    "offline": (),
-}
 
 
 def show(settings: Settings) -> int:
@@ -41,15 +33,15 @@ def show(settings: Settings) -> int:
     if profile.gpu_gb:
         memory = f"Memory plan, GPU of {profile.gpu_gb:.0f} GB", _memory(config, profile.gpu_gb)
     else:
-        memory = "Memory plan, main memory", _main_memory(config) if profile.suffix else []
+        memory = "Memory plan, main memory", _main_memory(config) if settings.profile != "demo" else []
     print(f"{settings.preset or 'configuration'}: {_schedule(config)}")
     for title, lines in (
         ("Models", _models(config)),
         memory,
         ("Prompt", _prompt(config)),
         ("Head set", _head_set(config)),
-        ("Policy", _policy(config)),
-        ("Here", _here(config)),
+        ("Policy", [" ".join([config.policy_name, *(f"{key}={value}" for key, value in vars(config.policy).items())])]),
+        ("Here", [f"missing: {found.told}" for found in missing.findings(config)] or ["nothing is missing"]),
     ):
         shown = list(lines)
         if shown:
@@ -67,14 +59,11 @@ def _schedule(config: AgentConfig) -> str:
 
 
 def _models(config: AgentConfig) -> list[str]:
-    rows = [("key", "model", "engine", "download", "licence", "on this machine")]
+    rows = [("key", "model", "backend", "download", "licence", "on this machine")]
     for model in named_models(config):
         known, here = model.published, find(model.model, model.revision)
-        engine = "vllm" if model.key in gpu_shares(config) else "hf"
-        if model.key != "mt.model":
-            engine = f"{config.asr.engine} on {engine}" if config.asr.engine in ALIGNING_ENGINES else config.asr.engine
         size = f"{known.size_gb:.1f} GB" if known and known.size_gb else ""
-        rows.append((model.key, model.label, engine, size, known.licence if known else "", str(here or "no")))
+        rows.append((model.key, model.label, model.backend, size, known.licence if known else "", str(here or "no")))
     return _columns(rows)
 
 
@@ -123,8 +112,8 @@ def _prompt(config: AgentConfig) -> Iterator[str]:
     if folder is None:
         prompt = config.mt.prompt
         names = {
-            "source_language": LANGUAGE_NAMES[config.source_lang],
-            "target_language": LANGUAGE_NAMES[config.target_lang],
+            "source_language": languages.get(config.source_lang).name,
+            "target_language": languages.get(config.target_lang).name,
         }
         header = prompt.header.format(**names)
         yield f"system     {prompt.system.format(**names)}"
@@ -151,9 +140,9 @@ def _tokenizer(folder: Path) -> Any:
 
 
 def _head_set(config: AgentConfig) -> Iterator[str]:
-    policy = build_policy(config.policy)
+    policy = config.policy
     if not policy.needs_rows:
-        yield f"none: the policy {config.policy.name} reads no attention"
+        yield f"none: the policy {config.policy_name} reads no attention"
         return
     path = head_sets.head_set_path(config.mt.head_set, config.source_lang, config.target_lang)
     heads = head_sets.load(path)
@@ -165,12 +154,3 @@ def _head_set(config: AgentConfig) -> Iterator[str]:
     yield f"{len(selection.heads)} heads, rows by the convention '{selection.convention}', layer.head:TS {chosen}"
     if source := heads.provenance.get("source"):
         yield str(source)
-
-
-def _policy(config: AgentConfig) -> Iterator[str]:
-    settings = {key: getattr(config.policy, key) for key in POLICY_KEYS[config.policy.name]}
-    yield " ".join([config.policy.name, *(f"{key}={value}" for key, value in settings.items())])
-
-
-def _here(config: AgentConfig) -> Iterator[str]:
-    yield from [f"missing: {found.told}" for found in missing.findings(config)] or ["nothing is missing"]

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from agent import languages
 from agent.errors import UserError
 from agent.mt.drafter import Head, RowConvention
 from agent.paths import resolve
@@ -95,7 +96,21 @@ def head_set_path(name: str, source: str, target: str) -> Path:
     if path.is_file():
         return path
     known = ", ".join(sorted(file.stem for file in SETS.glob("*.json"))) or "none"
-    raise UserError(f"No head set '{name}' for {source}-{target}: give a JSON file with mt.head_set. Shipped: {known}.")
+    raise UserError(
+        f"No head set '{name}' for {source}-{target}: give a JSON file with mt.head_set, or a policy that reads no "
+        f"attention, e.g. --set policy.name=local-agreement. Shipped: {known}."
+    )
+
+
+def load_all(name: str, source: str) -> list[HeadSet]:
+    """The head sets of a name from ``source`` into every language that there is one for."""
+    found = []
+    for target in languages.NAMES:
+        try:
+            found.append(load(head_set_path(name, source, target)))
+        except UserError:
+            continue
+    return found
 
 
 def load(path: Path) -> HeadSet:

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from jinja2 import TemplateError
 
-from agent.config import PromptConfig
+from agent import languages
 from agent.errors import UserError
+from agent.mt.config import PromptConfig
 from agent.paths import resolve
 
-LANGUAGE_NAMES = {"en": "English", "de": "German", "it": "Italian", "zh": "Chinese"}
 _SENTINEL = "⟦source⟧"
 
 
@@ -59,7 +59,7 @@ class PromptLayout:
                 "with as a Jinja file in mt.prompt.template (e.g. {{ messages[-1].content }} and what goes around it)."
             )
         self._tokenizer = tokenizer
-        names = {"source_language": LANGUAGE_NAMES[source_lang], "target_language": LANGUAGE_NAMES[target_lang]}
+        names = {"source_language": languages.get(source_lang).name, "target_language": languages.get(target_lang).name}
         try:
             self._system = config.system.format(**names)
             self._header = config.header.format(**names)

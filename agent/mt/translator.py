@@ -239,22 +239,22 @@ class Translator:
         return Tail(source.prompt, source.prefix_ids, draft, request.max_new_tokens, ahead, request.stream)
 
     def _stop_rule(self, source: Source) -> StopRule | None:
-        if not self.early_stop or self.policy.is_settled is None or source.frontier.finished:
+        if not self.early_stop or not self.policy.ends_early or source.frontier.finished:
             return None
         limit_column, weights = None, ()
-        if self.policy.word_limit is not None and self.selection is not None:
-            limit = self.policy.word_limit(source.frontier)
+        limit = self.policy.word_limit(source.frontier)
+        if limit is not None and self.selection is not None:
             limit_column = int(np.searchsorted(source.prompt.word_of_token, limit))
             weights = tuple((self.selection.weights / self.selection.weights.sum()).tolist())
         return StopRule(lambda ids, rows: self._is_settled(source, ids, rows), limit_column, weights)
 
     @stage("policy")
     def _is_settled(self, source: Source, ids: tuple[int, ...], rows: Rows) -> bool:
-        if self._is_inside_character(source.prefix_ids, ids):
+        if source.frontier.finished or self._is_inside_character(source.prefix_ids, ids):
             return False
         _, _, units = self._units(source.prefix_ids, ids, False)
         draft = Draft(ids, "stopped", rows, np.zeros(0, dtype=np.float32))
-        return self.policy.settled(self._view(source, draft, units), source.frontier)
+        return self.policy.is_settled(self._view(source, draft, units), source.frontier)
 
     def _comparable(
         self, source: Source, draft: Draft, tails: tuple[Tail, ...], work: Work
@@ -311,6 +311,7 @@ class Translator:
     ) -> DraftView:
         return DraftView(
             draft.token_ids,
+            draft.log_probs,
             draft.rows,
             self.selection.weights if self.selection is not None else np.zeros(0, dtype=np.float32),
             source.prompt.word_of_token,

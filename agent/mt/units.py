@@ -12,8 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-CJK_LANGUAGES = frozenset({"zh", "ja"})
-_CJK = "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
+from agent.languages import writes_spaces
+
+_CJK = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\U00020000-\U0003134f"
+)
+"""Scripts without spaces between words: Thai, Lao, Burmese, Khmer, and the CJK ones."""
 _OPENING = "（「『《〈“‘【〔(\\[{«„‚"
 # A CJK character, or a run of anything else that is neither space, CJK nor opening mark; closing punctuation follows.
 _CJK_UNIT = re.compile(
@@ -33,7 +38,7 @@ class Unit:
 
 def split_units(text: str, language: str) -> list[Unit]:
     """The stability units of ``text`` in ``language``, left to right; white space is between them."""
-    pattern = _CJK_UNIT if language in CJK_LANGUAGES else _WORD_UNIT
+    pattern = _WORD_UNIT if writes_spaces(language) else _CJK_UNIT
     return [Unit(*match.span()) for match in pattern.finditer(text) if match.group()]
 
 
@@ -41,7 +46,7 @@ def is_open_ended(text: str, language: str) -> bool:
     """Whether more text could still extend the last unit of ``text``."""
     if not text or text[-1].isspace():
         return False
-    if language not in CJK_LANGUAGES:
+    if writes_spaces(language):
         return True
     return re.match(rf"[{_CJK}。！？；]", text[-1]) is None
 
@@ -99,7 +104,7 @@ def surface_tokens(text: str, language: str) -> list[str]:
     become spaces, control and zero-width characters disappear.
     """
     clean = sanitise(text)
-    return list(clean) if language in CJK_LANGUAGES else clean.split()
+    return clean.split() if writes_spaces(language) else list(clean)
 
 
 _INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufffd\x00-\x08\x0e-\x1f\x7f]")

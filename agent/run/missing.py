@@ -1,6 +1,6 @@
 """What a configuration needs and this machine lacks: one list of findings. Nothing is loaded.
 
-``alignatt doctor``, ``--dry-run`` and ``alignatt models check`` show it, and `check` refuses a run by it.
+``alignatt doctor`` and ``--dry-run`` show it, and `check` refuses a run by it.
 """
 
 from __future__ import annotations
@@ -8,11 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.config import ALIGNING_ENGINES, AgentConfig, from_namespace, gpu_shares
+from agent.asr.replay import ReplayConfig
+from agent.catalogue import NamedModel
+from agent.config import AgentConfig, from_namespace
 from agent.errors import UserError
 from agent.paths import resolve
 from agent.run.settings import OUR_AGENT, Settings
-from agent.weights import Named, find, is_repository, missing_files, named_models
+from agent.vllm_engine.arguments import has_gpu, has_vllm
+from agent.weights import find, gpu_shares, is_repository, missing_files, named_models
 
 State = Literal["ok", "note", "FAIL"]
 
@@ -44,36 +47,19 @@ def findings(config: AgentConfig) -> list[Finding]:
         found.append(Finding("GPU", "no CUDA GPU"))
     if gpu_shares(config) and not has_vllm():
         found.append(Finding("vLLM", "vLLM is not installed", remedy="make vllm"))
-    if config.session.overlap == "aligner" and config.asr.engine not in ALIGNING_ENGINES:
-        text = f"{config.asr.engine} has no aligner, which session.overlap=aligner wants"
-        found.append(Finding("recogniser", text, remedy="--set asr.engine=qwen3"))
-    if config.asr.engine == "replay" and not resolve(config.asr.model).exists():
+    if isinstance(config.asr, ReplayConfig) and not resolve(config.asr.model).exists():
         found.append(Finding("recogniser", f"no recordings {config.asr.model}", remedy="--set asr.model=FOLDER"))
     models = named_models(config)
     return found + [_no_weights(model) for model in models if find(model.model, model.revision) is None]
 
 
-def _no_weights(model: Named) -> Finding:
+def _no_weights(model: NamedModel) -> Finding:
     folder, known = resolve(model.model), model.published
     lacking = f" ({', '.join(missing_files(folder))} is not in the folder)" if folder.is_dir() else ""
     size = f" ({known.size_gb:.1f} GB)" if known and known.size_gb else lacking
     remedy = f"alignatt models download {model.address}" if is_repository(model.model) else f"--set {model.key}=FOLDER"
     part = "model" if model.key == "mt.model" else "recogniser"
     return Finding(part, f"no weights of {model.label}{size}", remedy=remedy, key=model.key)
-
-
-def has_gpu() -> bool:
-    """Whether torch can use a CUDA GPU here."""
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def has_vllm() -> bool:
-    """Whether vLLM is installed."""
-    from vllm_rows.vllm_internals import vllm_version
-
-    return vllm_version() is not None
 
 
 def check(settings: Settings) -> None:

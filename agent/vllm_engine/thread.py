@@ -64,7 +64,7 @@ class EngineThread:
         environment: Mapping[str, str] | None = None,
         examine: Job[None] | None = None,
         name: str = "vLLM engine",
-        instead: str = "mt.vllm.compile=false or mt.engine=hf",
+        instead: str = "mt.vllm.compile=false or mt.backend=transformers",
         hang_s: float = HANG_S,
     ) -> None:
         self.arguments = dict(arguments)

@@ -8,6 +8,7 @@ shows what depends on the number of layers and heads: the rows, their capture, t
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,30 @@ def skeleton_config(tokenizer: Any, n_layers: int = N_LAYERS) -> Gemma4TextConfi
     )
 
 
-def write_skeleton(folder: Path, n_layers: int = N_LAYERS) -> None:
-    """Write the model with reproducible weights, loadable by Transformers and vLLM as ``mt.model``."""
+def write_skeleton(folder: Path, n_layers: int = N_LAYERS, logit_size: float | None = None) -> None:
+    """Write the model with reproducible weights, loadable by Transformers and vLLM as ``mt.model``.
+
+    ``logit_size``: standard deviation of the attention logits. Random ones of their full size put each row on a single
+    column, and magnify from layer to layer by how much two right computations differ.
+    """
     tokenizer = AutoTokenizer.from_pretrained(FOLDER)
     torch.manual_seed(0)
-    save(Gemma4ForCausalLM(skeleton_config(tokenizer, n_layers)), tokenizer, folder)
+    model = Gemma4ForCausalLM(skeleton_config(tokenizer, n_layers))
+    for name, parameter in model.named_parameters():
+        if logit_size is not None and name.endswith("k_norm.weight"):
+            parameter.data.mul_(logit_size / parameter.numel() ** 0.5)
+    save(model, tokenizer, folder)
+
+
+def write_e4b(folder: Path) -> None:
+    """Write Gemma-4 E4B's whole shape without weights: vLLM makes them when it starts (``load_format=dummy``)."""
+    tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+    config = skeleton_config(tokenizer)
+    config.update({"hidden_size": 2560, "intermediate_size": 10240, "hidden_size_per_layer_input": 256})
+    config.update({"vocab_size": 262144, "vocab_size_per_layer_input": 262144})
+    tokenizer.save_pretrained(folder)
+    described = {**config.to_dict(), "architectures": ["Gemma4ForCausalLM"], "dtype": "bfloat16"}
+    (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> None:

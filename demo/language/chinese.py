@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from demo.language.lexicon import SAYING
-from demo.language.meaning import Adverbial, Clause, Meaning, NounPhrase
+from demo.language.meaning import Clause, Meaning, NounPhrase, Part, adverbial_units
 from demo.language.realisation import Realisation, Unit, finish, punctuate, unit
 
 PRONOUNS = {"m": "他", "f": "她", "": "它"}
@@ -16,8 +16,8 @@ def realise_chinese(meaning: Meaning, late: bool = False) -> Realisation:
     main = _clause(meaning.main, late)
     if meaning.other is None or meaning.link is None:
         return finish("zh", main)
-    key, concept = meaning.link.key, meaning.link_concept
-    opening, closing = (part if part != "-" else "" for part in meaning.link.zh)
+    key, concept = meaning.link.key, meaning.id + Part.LINK
+    opening, closing = meaning.link.zh
     other = _clause(meaning.other, late, aspect=not closing)
     if opening:
         other = [unit(opening, concept), *other]
@@ -34,54 +34,50 @@ def realise_chinese(meaning: Meaning, late: bool = False) -> Realisation:
 
 def noun_phrase(np: NounPhrase) -> list[Unit]:
     """The noun phrase; relative clause and adjective precede the noun."""
-    noun, head = np.noun, np.head_concept
+    noun, head = np.noun, np.id + Part.HEAD
     if np.form == "pronoun":
         return [unit(PRONOUNS[noun.sex] + ("们" if np.plural else ""), head)]
     if np.form == "name":
         return [unit(noun.zh, head)]
     words: list[Unit] = []
     if np.relative:
-        words += [*_predicate(np.relative, False), unit("的", np.relative_concept)]
+        words += [*_predicate(np.relative, False), unit("的", np.id + Part.RELATIVE)]
     if np.quantity and np.quantity.zh[0].endswith("-"):
-        words.append(unit(np.quantity.zh[0][:-1], np.determiner_concept))
+        words.append(unit(np.quantity.zh[0][:-1], np.id + Part.DETERMINER))
     elif np.quantity:
-        words.append(unit(np.quantity.zh[0] + noun.measure, np.determiner_concept))
+        words.append(unit(np.quantity.zh[0] + noun.measure, np.id + Part.DETERMINER))
     elif np.form == "indefinite":
-        words.append(unit("一" + noun.measure, np.determiner_concept))
+        words.append(unit("一" + noun.measure, np.id + Part.DETERMINER))
     if np.adjective:
-        words.append(unit(np.adjective.zh + "的", np.adjective_concept))
+        words.append(unit(np.adjective.zh + "的", np.id + Part.ADJECTIVE))
     return [*words, unit(noun.zh, head)]
 
 
-def _adverbial(adverbial: Adverbial | None) -> list[Unit]:
-    return [Unit(word, adverbial.concepts(tag)) for word, tag in adverbial.phrase.zh] if adverbial else []
-
-
 def _clause(clause: Clause, late: bool, aspect: bool = True) -> list[Unit]:
-    front = _adverbial(clause.time) if clause.time_first else []
+    front = adverbial_units(clause.time, "zh") if clause.time_first else []
     if front and clause.subject.quantity:  # keeps 星期四 and 七位 apart
         front = punctuate(front, "，")
     return [*front, *noun_phrase(clause.subject), *_predicate(clause, late, aspect)]
 
 
 def _predicative(clause: Clause) -> list[Unit]:
-    adjective, concept = clause.predicate, clause.predicate_concept
+    adjective, concept = clause.predicate, clause.id + Part.PREDICATE
     if adjective is None:
         return []
     if adjective.zh_style == "=":
-        return [unit("是", clause.verb_concept), unit(adjective.zh + "的", concept)]
+        return [unit("是", clause.id + Part.VERB), unit(adjective.zh + "的", concept)]
     if adjective.zh_style == "!":
-        return [unit(adjective.zh, concept), unit("了", clause.verb_concept)]
-    return [unit("很", clause.verb_concept), unit(adjective.zh, concept)]
+        return [unit(adjective.zh, concept), unit("了", clause.id + Part.VERB)]
+    return [unit("很", clause.id + Part.VERB), unit(adjective.zh, concept)]
 
 
 def _predicate(clause: Clause, late: bool, aspect: bool = True) -> list[Unit]:
     """Everything after the subject; without `aspect` the verb takes no 了, as in 当…的时候."""
-    time = [] if clause.time_first else _adverbial(clause.time)
-    place = _adverbial(clause.place)
+    time = [] if clause.time_first else adverbial_units(clause.time, "zh")
+    place = adverbial_units(clause.place, "zh")
     if clause.verb is None:
         return (_predicative(clause) + time) if late else time + _predicative(clause)
-    verb, aux = clause.verb_concept, clause.auxiliary_concept
+    verb, aux = clause.id + Part.VERB, clause.id + Part.AUXILIARY
     modal = [unit(clause.modal.zh[0], aux)] if clause.modal else []
     words = [unit(clause.verb.zh, verb)]
     if clause.tense in ("past", "perfect"):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from demo.language.lexicon import YEARS, plural_or_third
-from demo.language.meaning import Adverbial, Clause, Meaning, NounPhrase
+from demo.language.lexicon import YEARS
+from demo.language.meaning import Clause, Meaning, NounPhrase, Part, adverbial_units
 from demo.language.realisation import Realisation, Unit, finish, punctuate, unit
 
 PRONOUNS = {"m": ("he", "him"), "f": ("she", "her"), "": ("it", "it")}
@@ -14,7 +14,7 @@ def realise_english(meaning: Meaning) -> Realisation:
     main = _clause(meaning.main)
     if meaning.other is None or meaning.link is None:
         return finish("en", main)
-    link = unit(meaning.link.en[0], meaning.link_concept)
+    link = unit(meaning.link.en[0], meaning.id + Part.LINK)
     other = _clause(meaning.other)
     if meaning.other_first:
         return finish("en", [link, *punctuate(other, ","), *main])
@@ -25,38 +25,34 @@ def realise_english(meaning: Meaning) -> Realisation:
 
 def noun_phrase(np: NounPhrase, objective: bool = False) -> list[Unit]:
     """The noun phrase with its relative clause."""
-    head = np.head_concept
+    head = np.id + Part.HEAD
     if np.form == "pronoun":
         forms = ("they", "them") if np.plural else PRONOUNS[np.noun.sex]
         return [unit(forms[objective], head)]
     if np.form == "name":
         return [unit(np.noun.en, head)]
-    words = [unit(np.adjective.en, np.adjective_concept)] if np.adjective else []
+    words = [unit(np.adjective.en, np.id + Part.ADJECTIVE)] if np.adjective else []
     words += [unit(word, head) for word in (np.noun.en_plural if np.plural else np.noun.en).split()]
     if np.quantity:
-        determiner = [unit(word, np.determiner_concept) for word in np.quantity.en]
+        determiner = [unit(word, np.id + Part.DETERMINER) for word in np.quantity.en]
     elif np.form == "definite":
-        determiner = [unit("the", np.determiner_concept)]
+        determiner = [unit("the", np.id + Part.DETERMINER)]
     else:
         first = words[0].text
         vowel = (first[0] in "aeiou" and not first.startswith("uni")) or first.startswith("hon")
-        determiner = [unit("an" if vowel else "a", np.determiner_concept)]
+        determiner = [unit("an" if vowel else "a", np.id + Part.DETERMINER)]
     if np.relative:
-        words += [unit("who", np.relative_concept), *_predicate(np.relative)]
+        words += [unit("who", np.id + Part.RELATIVE), *_predicate(np.relative)]
     return determiner + words
 
 
-def _adverbial(adverbial: Adverbial | None) -> list[Unit]:
-    return [Unit(word, adverbial.concepts(tag)) for word, tag in adverbial.phrase.en] if adverbial else []
-
-
 def _clause(clause: Clause) -> list[Unit]:
-    front = _adverbial(clause.time) if clause.time_first else []
+    front = adverbial_units(clause.time, "en") if clause.time_first else []
     return front + noun_phrase(clause.subject) + _predicate(clause)
 
 
 def _verb_units(clause: Clause) -> list[Unit]:
-    plural, verb, aux = clause.subject.plural, clause.verb_concept, clause.auxiliary_concept
+    plural, verb, aux = clause.subject.plural, clause.id + Part.VERB, clause.id + Part.AUXILIARY
     if clause.verb is None:
         return [unit("are" if plural else "is", verb)]
     if clause.modal:
@@ -66,19 +62,19 @@ def _verb_units(clause: Clause) -> list[Unit]:
         return [unit("have" if plural else "has", aux), unit(clause.verb.en_participle, verb)]
     if clause.tense == "past":
         return [unit(clause.verb.en_past, verb, aux)]
-    return [unit(clause.verb.en if plural else plural_or_third(clause.verb.en), verb)]
+    return [unit(clause.verb.en if plural else clause.verb.en_third, verb)]
 
 
 def _predicate(clause: Clause) -> list[Unit]:
     words = _verb_units(clause)
-    particle = [unit(clause.verb.en_particle, clause.verb_concept)] if clause.verb and clause.verb.en_particle else []
+    particle = [unit(clause.verb.en_particle, clause.id + Part.VERB)] if clause.verb and clause.verb.en_particle else []
     thing = noun_phrase(clause.object, objective=True) if clause.object else []
     pronoun = clause.object is not None and clause.object.form == "pronoun"
     words += thing + particle if pronoun else particle + thing
     if clause.predicate:
-        words.append(unit(clause.predicate.en, clause.predicate_concept))
-    time = [] if clause.time_first else _adverbial(clause.time)
-    return words + _adverbial(clause.place) + time
+        words.append(unit(clause.predicate.en, clause.id + Part.PREDICATE))
+    time = [] if clause.time_first else adverbial_units(clause.time, "en")
+    return words + adverbial_units(clause.place, "en") + time
 
 
 def spoken_units(realisation: Realisation) -> list[tuple[str, int]]:

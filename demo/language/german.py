@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from demo.language.meaning import Adverbial, Clause, Meaning, NounPhrase
+from demo.language.meaning import Clause, Meaning, NounPhrase, Part, adverbial_units
 from demo.language.realisation import Realisation, Unit, finish, punctuate, unit
 
 DEFINITE = {"nom": {"m": "der", "f": "die", "n": "das"}, "acc": {"m": "den", "f": "die", "n": "das"}}
@@ -16,9 +16,9 @@ def realise_german(meaning: Meaning, late: bool = False) -> Realisation:
     """The German sentence; `late` keeps the adverbials of English sentence ends at the end."""
     if meaning.other is None or meaning.link is None:
         return finish("de", _clause(meaning.main, "second", late))
-    link = unit(meaning.link.de[0], meaning.link_concept)
+    link = unit(meaning.link.de[0], meaning.id + Part.LINK)
     if meaning.link.key == "when" and meaning.other.tense == "past":
-        link = unit("als", meaning.link_concept)
+        link = unit("als", meaning.id + Part.LINK)
     if meaning.link.key in ("and", "but"):
         main = punctuate(_clause(meaning.main, "second", late), ",")
         return finish("de", [*main, link, *_clause(meaning.other, "second", late)])
@@ -30,7 +30,7 @@ def realise_german(meaning: Meaning, late: bool = False) -> Realisation:
 
 def noun_phrase(np: NounPhrase, case: str) -> list[Unit]:
     """The noun phrase in the nominative or accusative, with its relative clause."""
-    noun, head = np.noun, np.head_concept
+    noun, head = np.noun, np.id + Part.HEAD
     gender = noun.de_gender
     if np.form == "pronoun":
         return [unit("sie" if np.plural else PRONOUNS[case][noun.sex or gender], head)]
@@ -42,20 +42,16 @@ def noun_phrase(np: NounPhrase, case: str) -> list[Unit]:
         determiner, ending = DEFINITE[case][gender], WEAK[case][gender]
     else:
         determiner, ending = INDEFINITE[case][gender], MIXED[case][gender]
-    words = [unit(determiner, np.determiner_concept)]
+    words = [unit(determiner, np.id + Part.DETERMINER)]
     if np.adjective:
         adjective = np.adjective
         form = adjective.de if adjective.de_stem == "-" else adjective.de_stem + ending
-        words.append(unit(form, np.adjective_concept))
+        words.append(unit(form, np.id + Part.ADJECTIVE))
     words.append(unit(noun.de_plural if np.plural else noun.de_weak if case == "acc" else noun.de, head))
     if np.relative:
-        pronoun = unit(DEFINITE["nom"][gender], np.relative_concept)
+        pronoun = unit(DEFINITE["nom"][gender], np.id + Part.RELATIVE)
         words = [*punctuate(words, ","), *punctuate(_order(np.relative, [pronoun], "final", False), ",")]
     return words
-
-
-def _adverbial(adverbial: Adverbial | None) -> list[Unit]:
-    return [Unit(word, adverbial.concepts(tag)) for word, tag in adverbial.phrase.de] if adverbial else []
 
 
 def _clause(clause: Clause, verb_place: str, late: bool) -> list[Unit]:
@@ -64,10 +60,10 @@ def _clause(clause: Clause, verb_place: str, late: bool) -> list[Unit]:
 
 def _verb_units(clause: Clause, final: bool) -> tuple[list[Unit], list[Unit]]:
     """The finite verb, and what closes the clause: prefix, participle or infinitive."""
-    plural, verb, aux = clause.subject.plural, clause.verb_concept, clause.auxiliary_concept
+    plural, verb, aux = clause.subject.plural, clause.id + Part.VERB, clause.id + Part.AUXILIARY
     if clause.verb is None:
         predicate = clause.predicate
-        closing = [unit(predicate.de, clause.predicate_concept)] if predicate else []
+        closing = [unit(predicate.de, clause.id + Part.PREDICATE)] if predicate else []
         return [unit("sind" if plural else "ist", verb)], closing
     prefix = clause.verb.de_prefix
     if clause.modal:
@@ -84,7 +80,7 @@ def _order(clause: Clause, subject: list[Unit], verb_place: str, late: bool) -> 
     """Put the parts in order for a verb in `first`, `second` or `final` place."""
     final = verb_place == "final"
     finite, closing = _verb_units(clause, final)
-    time, place = _adverbial(clause.time), _adverbial(clause.place)
+    time, place = adverbial_units(clause.time, "de"), adverbial_units(clause.place, "de")
     front = time if clause.time_first and verb_place == "second" else []
     middle_time = [] if front or late else time
     thing = noun_phrase(clause.object, "acc") if clause.object else []

@@ -8,14 +8,12 @@ from dataclasses import dataclass, field, replace
 
 from demo.language import lexicon
 from demo.language.chinese import realise_chinese
-from demo.language.english import realise_english, spoken_form, spoken_units
+from demo.language.english import realise_english, spoken_form
 from demo.language.german import realise_german
 from demo.language.italian import realise_italian
 from demo.language.lexicon import ADJECTIVES_OF, GROUPS, OBJECTS_OF, Adjective, Noun, Phrase, Verb
 from demo.language.meaning import NODE_STRIDE, Adverbial, Clause, Meaning, NounPhrase
-from demo.language.realisation import Realisation, alignment
-
-__all__ = ["alignment", "realise", "sample_document", "sample_sentences", "spoken_form", "spoken_units"]
+from demo.language.realisation import Realisation
 
 MAX_WORDS = 18
 TENSES = {"p": "past", "r": "present", "f": "modal"}
@@ -130,11 +128,11 @@ class Scene:
         first = kind == "subordinate" and self.rng.random() < 0.4
         if first and main.time_first:
             main = self._clause(subject, time_chance=0.0, tense=main.tense)
-        return Meaning(self._id(), main, lexicon.LINK_BY_KEY[link], other, first)
+        return Meaning(self._id(), main, lexicon.LINKS[link], other, first)
 
     def _complement(self) -> Meaning:
         verb = self.rng.choice(lexicon.SAYING)
-        limits = next(iter(verb.groups))
+        limits = verb.complement
         tense = "past" if limits == "any" and self.rng.random() < 0.4 else "present"
         subject = self._subject(plain=True)
         main = Clause(self._id(), subject, verb, tense)
@@ -145,7 +143,7 @@ class Scene:
             other = self._clause(second, time_chance=0.0, tense="past")
         else:
             other = self._clause(second, time_chance=0.3, front=False)
-        return Meaning(self._id(), main, lexicon.LINK_BY_KEY["that"], other)
+        return Meaning(self._id(), main, lexicon.LINKS["that"], other)
 
     def _second_subject(self, main: Clause) -> NounPhrase:
         """Subject of a second clause: a pronoun for the first subject where that is clear, else someone else."""
@@ -200,7 +198,7 @@ class Scene:
 
     def _count(self, noun: Noun) -> NounPhrase:
         adjective = self._adjective(noun) if self.rng.random() < 0.3 else None
-        quantity = self.rng.choice(lexicon.QUANTITY_LIST)
+        quantity = self.rng.choice(lexicon.QUANTITIES)
         return NounPhrase(self._id(), noun, "count", quantity, adjective, plural=True)
 
     def _adjective(self, noun: Noun) -> Adjective | None:
@@ -240,12 +238,12 @@ class Scene:
         if self.rng.random() < 0.04 and letter in ("", "p"):
             return lexicon.year_phrase(self.rng.choice(tuple(lexicon.YEARS)))
         return self.rng.choice(
-            [phrase for phrase in lexicon.TIME_LIST if letter in phrase.kind and (front or "1" not in phrase.kind)]
+            [phrase for phrase in lexicon.TIMES if letter in phrase.kind and (front or "1" not in phrase.kind)]
         )
 
     def _place(self, thing: Noun | None) -> Phrase:
         kinds = "t" if thing is not None and thing.group in TOWN_ONLY else "iot"
-        return self.rng.choice([phrase for phrase in lexicon.PLACE_LIST if phrase.kind in kinds])
+        return self.rng.choice([phrase for phrase in lexicon.PLACES if phrase.kind in kinds])
 
     def _clause(
         self,
@@ -269,10 +267,10 @@ class Scene:
             place = Adverbial(self._id(), self._place(thing.noun))
         word = None
         if tense == "modal":
-            word = self.rng.choices(lexicon.MODAL_LIST, MODAL_WEIGHTS)[0]
+            word = self.rng.choices(lexicon.MODALS, MODAL_WEIGHTS)[0]
             if modal or verb.en in UNINTENDED:
                 modal = modal or "will"
-                word = next(entry for entry in lexicon.MODAL_LIST if entry.key == modal)
+                word = next(entry for entry in lexicon.MODALS if entry.key == modal)
         adverbial = Adverbial(self._id(), time) if time else None
         first = time is not None and front and ("1" in time.kind or self.rng.random() < 0.3)
         return Clause(self._id(), subject, verb, tense, word, thing, None, place, adverbial, first)
@@ -285,7 +283,7 @@ class Scene:
             tense = TENSES[self.rng.choice(time.kind.strip("1"))]
         tense = tense or self.rng.choices(("present", "perfect", "modal"), (4, 3, 3))[0]
         place = Adverbial(self._id(), self._place(None)) if time is None and self.rng.random() < 0.5 else None
-        word = self.rng.choices(lexicon.MODAL_LIST, MODAL_WEIGHTS)[0] if tense == "modal" else None
+        word = self.rng.choices(lexicon.MODALS, MODAL_WEIGHTS)[0] if tense == "modal" else None
         adverbial = Adverbial(self._id(), time) if time else None
         first = time is not None and ("1" in time.kind or self.rng.random() < 0.5)
         return Clause(self._id(), subject, verb, tense, word, None, None, place, adverbial, first)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from demo.language.lexicon import Adjective
-from demo.language.meaning import Adverbial, Clause, Meaning, NounPhrase
+from demo.language.meaning import Clause, Meaning, NounPhrase, Part, adverbial_units
 from demo.language.realisation import Realisation, Unit, finish, punctuate, unit
 
 SUBJECT_PRONOUNS = {"m": "lui", "f": "lei"}
@@ -16,7 +16,7 @@ def realise_italian(meaning: Meaning) -> Realisation:
     if meaning.other is None or meaning.link is None:
         return finish("it", main)
     conjunction = "siccome" if meaning.link.key == "because" and meaning.other_first else meaning.link.it[0]
-    link = [unit(word, meaning.link_concept) for word in conjunction.split()]
+    link = [unit(word, meaning.id + Part.LINK) for word in conjunction.split()]
     other = _clause(meaning.other)
     if meaning.other_first:
         return finish("it", [*link, *punctuate(other, ","), *main])
@@ -63,41 +63,37 @@ def _elide(first: Unit, second: Unit) -> list[Unit]:
 
 def noun_phrase(np: NounPhrase) -> list[Unit]:
     """The noun phrase with its relative clause; pronouns are the stressed subject forms."""
-    noun, head = np.noun, np.head_concept
+    noun, head = np.noun, np.id + Part.HEAD
     if np.form == "pronoun":
         return [unit("loro" if np.plural else SUBJECT_PRONOUNS[noun.sex], head)]
     if np.form == "name":
         return [unit(noun.it, head)]
-    nouns = [unit(word, head) for word in (noun.it_plural if np.plural else noun.it).replace("_", " ").split()]
+    nouns = [unit(word, head) for word in (noun.it_plural if np.plural else noun.it).split()]
     if np.quantity:
-        determiner = unit(np.quantity.it[noun.it_gender == "f"], np.determiner_concept)
+        determiner = unit(np.quantity.it[noun.it_gender == "f"], np.id + Part.DETERMINER)
     else:
         text = article(np.form, noun.it_gender, np.plural, nouns[0].text)
-        determiner = unit(text, np.determiner_concept)
+        determiner = unit(text, np.id + Part.DETERMINER)
     words = [*_elide(determiner, nouns[0]), *nouns[1:]]
     if np.adjective:
         form = agree(np.adjective, noun.it_gender, np.plural)
-        words += [unit(word, np.adjective_concept) for word in form.split()]
+        words += [unit(word, np.id + Part.ADJECTIVE) for word in form.split()]
     if np.relative:
-        words += [unit("che", np.relative_concept), *_predicate(np.relative)]
+        words += [unit("che", np.id + Part.RELATIVE), *_predicate(np.relative)]
     return words
 
 
-def _adverbial(adverbial: Adverbial | None) -> list[Unit]:
-    return [Unit(word, adverbial.concepts(tag)) for word, tag in adverbial.phrase.it] if adverbial else []
-
-
 def _clause(clause: Clause) -> list[Unit]:
-    front = _adverbial(clause.time) if clause.time_first else []
+    front = adverbial_units(clause.time, "it") if clause.time_first else []
     subject = clause.subject
     if subject.form == "pronoun" and not subject.noun.sex:  # things have no spoken subject pronoun
         verb, *rest = _predicate(clause)
-        return [*front, Unit(verb.text, verb.concepts | {subject.head_concept}), *rest]
+        return [*front, Unit(verb.text, verb.concepts | {subject.id + Part.HEAD}), *rest]
     return front + noun_phrase(subject) + _predicate(clause)
 
 
 def _verb_units(clause: Clause) -> list[Unit]:
-    plural, verb, aux = clause.subject.plural, clause.verb_concept, clause.auxiliary_concept
+    plural, verb, aux = clause.subject.plural, clause.id + Part.VERB, clause.id + Part.AUXILIARY
     entry = clause.verb
     if entry is None:
         return [unit("sono" if plural else "è", verb)]
@@ -125,7 +121,7 @@ def _with_clitic(clause: Clause, words: list[Unit], thing: NounPhrase) -> list[U
         words[1] = Unit(participle.text[:-1] + ending, participle.concepts)
         if not thing.plural:
             clitic = "l'"
-    return [*_elide(unit(clitic, thing.head_concept), words[0]), *words[1:]]
+    return [*_elide(unit(clitic, thing.id + Part.HEAD), words[0]), *words[1:]]
 
 
 def _predicate(clause: Clause) -> list[Unit]:
@@ -136,6 +132,6 @@ def _predicate(clause: Clause) -> list[Unit]:
         words += noun_phrase(clause.object)
     if clause.predicate:
         form = agree(clause.predicate, clause.subject.noun.it_gender, clause.subject.plural)
-        words += [unit(word, clause.predicate_concept) for word in form.split()]
-    time = [] if clause.time_first else _adverbial(clause.time)
-    return words + _adverbial(clause.place) + time
+        words += [unit(word, clause.id + Part.PREDICATE) for word in form.split()]
+    time = [] if clause.time_first else adverbial_units(clause.time, "it")
+    return words + adverbial_units(clause.place, "it") + time

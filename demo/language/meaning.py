@@ -5,8 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from demo.language.lexicon import Adjective, Noun, Phrase, Verb, Word
+from demo.language.realisation import Unit
 
 NODE_STRIDE = 8  # concept numbers a node owns: id + 1 … id + 7
+
+
+class Part:
+    """The words of a node by what they express: the concept of a part is the node's id plus its number.
+
+    Of a noun phrase the article or quantity, adjective, noun or pronoun, relative pronoun; of a clause the verb or
+    copula, tense or modality, predicate adjective; of a sentence the conjunction.
+    """
+
+    DETERMINER, ADJECTIVE, HEAD, RELATIVE = 1, 2, 3, 4
+    VERB, AUXILIARY, PREDICATE = 1, 2, 3
+    LINK = 1
 
 
 @dataclass(frozen=True)
@@ -21,26 +34,6 @@ class NounPhrase:
     relative: Clause | None = None
     plural: bool = False
 
-    @property
-    def determiner_concept(self) -> int:
-        """Concept of the article or quantity."""
-        return self.id + 1
-
-    @property
-    def adjective_concept(self) -> int:
-        """Concept of the adjective."""
-        return self.id + 2
-
-    @property
-    def head_concept(self) -> int:
-        """Concept of the noun, name or pronoun."""
-        return self.id + 3
-
-    @property
-    def relative_concept(self) -> int:
-        """Concept of the relative pronoun."""
-        return self.id + 4
-
 
 @dataclass(frozen=True)
 class Adverbial:
@@ -48,10 +41,6 @@ class Adverbial:
 
     id: int
     phrase: Phrase
-
-    def concepts(self, digits: str) -> frozenset[int]:
-        """Concepts of a word tagged with these digits."""
-        return frozenset(self.id + int(digit) for digit in digits)
 
 
 @dataclass(frozen=True)
@@ -69,21 +58,6 @@ class Clause:
     time: Adverbial | None = None
     time_first: bool = False
 
-    @property
-    def verb_concept(self) -> int:
-        """Concept of the verb or copula."""
-        return self.id + 1
-
-    @property
-    def auxiliary_concept(self) -> int:
-        """Concept of tense or modality."""
-        return self.id + 2
-
-    @property
-    def predicate_concept(self) -> int:
-        """Concept of the predicate adjective."""
-        return self.id + 3
-
 
 @dataclass(frozen=True)
 class Meaning:
@@ -95,11 +69,14 @@ class Meaning:
     other: Clause | None = None
     other_first: bool = False
 
-    @property
-    def link_concept(self) -> int:
-        """Concept of the conjunction."""
-        return self.id + 1
-
     def clauses(self) -> tuple[Clause, ...]:
         """The clauses, main first."""
         return (self.main,) if self.other is None else (self.main, self.other)
+
+
+def adverbial_units(adverbial: Adverbial | None, lang: str) -> list[Unit]:
+    """The words of an adverbial, if there is one."""
+    if adverbial is None:
+        return []
+    words = adverbial.phrase.words[lang]
+    return [Unit(word, frozenset(adverbial.id + int(digit) for digit in digits)) for word, digits in words]

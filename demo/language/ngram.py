@@ -17,7 +17,9 @@ from pathlib import Path
 
 from pocketsphinx import Decoder, LogMath, NGramModel
 
-from demo.language.grammar import realise, sample_document, spoken_form
+from demo.language.english import spoken_form
+from demo.language.grammar import realise, sample_document
+from demo.language.lexicon import read_table
 from demo.make.talk_texts import held_out_sources
 
 FOLDER = Path(__file__).parents[1] / "asr"
@@ -93,18 +95,8 @@ def _format(counts: list[Counter[Ngram]], probabilities: dict[Ngram, float], bac
     return "\n".join([*lines, "", "\\end\\", ""])
 
 
-# espeak-ng's IPA, longest first, as the phones of the CMU dictionary.
-PHONES = (
-    ("aɪɚ", "AY ER"), ("aɪə", "AY AH"), ("tʃ", "CH"), ("dʒ", "JH"), ("aɪ", "AY"), ("aʊ", "AW"), ("eɪ", "EY"),
-    ("oʊ", "OW"), ("əʊ", "OW"), ("ɔɪ", "OY"), ("ɑːɹ", "AA R"), ("ɔːɹ", "AO R"), ("oːɹ", "AO R"), ("ɛɹ", "EH R"),
-    ("ɪɹ", "IH R"), ("ʊɹ", "UH R"), ("iə", "IY AH"), ("iː", "IY"), ("uː", "UW"), ("ɑː", "AA"), ("ɔː", "AO"),
-    ("ɜː", "ER"), ("oː", "AO"), ("əl", "AH L"), ("n̩", "AH N"), ("ɚ", "ER"), ("ɐ", "AH"), ("ə", "AH"), ("ʌ", "AH"),
-    ("ɪ", "IH"), ("ɛ", "EH"), ("æ", "AE"), ("ʊ", "UH"), ("ɑ", "AA"), ("ɔ", "AO"), ("ɒ", "AA"), ("i", "IY"), ("u", "UW"),
-    ("a", "AE"), ("e", "EH"), ("ᵻ", "IH"), ("θ", "TH"), ("ð", "DH"), ("ʃ", "SH"), ("ʒ", "ZH"), ("ŋ", "NG"), ("ɹ", "R"),
-    ("ɾ", "T"), ("ʔ", "T"), ("ɡ", "G"), ("j", "Y"), ("b", "B"), ("d", "D"), ("f", "F"), ("g", "G"), ("h", "HH"),
-    ("k", "K"), ("l", "L"), ("m", "M"), ("n", "N"), ("p", "P"), ("s", "S"), ("t", "T"), ("v", "V"), ("w", "W"),
-    ("z", "Z"), ("r", "R"),
-)  # fmt: skip
+PHONES = tuple((row["ipa"], row["cmu"]) for row in read_table("phones"))
+"""espeak-ng's IPA, longest first, as the phones of the CMU dictionary."""
 
 
 def arpabet(ipa: str) -> str:

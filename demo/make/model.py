@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import Gemma4ForCausalLM
 
-from agent.config import PromptConfig
+from agent.mt.config import PromptConfig
 from agent.mt.prompt import PromptLayout
 from demo.make.confusions import confusions
 from demo.make.examples import DIRECTIONS, ExampleMaker, sample_texts

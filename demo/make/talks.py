@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from agent.errors import UserError
 from demo.language import Meaning, Realisation, realise
+from demo.language.realisation import LANGUAGES
 from demo.make.talk_texts import TALK_SEEDS, Split, talk_documents
 
 FOLDER = Path(__file__).parents[1] / "talks"
-LANGUAGES = ("en", "de", "it", "zh")
 SAMPLE_RATE_HZ = 16_000
 NOISE_LEVEL = 0.00015  # standard deviation of the noise floor, full scale = 1 (-76 dB)
 PEAK_LEVEL = 0.35
@@ -46,26 +47,14 @@ VOICES = (Voice("en-us+m6", 130), Voice("en-us+f2", 130))
 
 
 @dataclass(frozen=True)
-class Segment:
-    """A sentence in the audio, in seconds."""
-
-    offset: float
-    duration: float
-
-
-@dataclass(frozen=True)
 class Talk:
-    """A rendered talk."""
+    """A rendered talk; ``segments``: offset and duration of each sentence in seconds."""
 
     name: str
     speaker: int
     sentences: tuple[Meaning, ...]
-    segments: tuple[Segment, ...]
+    segments: tuple[tuple[float, float], ...]
     audio: Samples
-
-
-class EspeakError(RuntimeError):
-    """espeak-ng is missing or failed."""
 
 
 def talk_names(split: Split) -> list[str]:
@@ -80,11 +69,11 @@ def speak(text: str, voice: Voice) -> Samples:
     """One piece of speech at 16 kHz, without the silence around it."""
     program = shutil.which("espeak-ng")
     if program is None:
-        raise EspeakError("espeak-ng is not installed: install the package espeak-ng to render the talks")
+        raise UserError("espeak-ng is not installed: install the package espeak-ng to render the talks")
     command = [program, "-v", voice.name, "-s", str(voice.speed), "--stdout", text]
     finished = subprocess.run(command, capture_output=True, check=False)
     if finished.returncode:
-        raise EspeakError(f"espeak-ng failed on {text!r}: {finished.stderr.decode(errors='replace').strip()}")
+        raise UserError(f"espeak-ng failed on {text!r}: {finished.stderr.decode(errors='replace').strip()}")
     start = finished.stdout.find(b"data")  # the header of a stream does not know its length
     samples = np.frombuffer(finished.stdout[start + 8 :][: (len(finished.stdout) - start - 8) // 2 * 2], np.int16)
     rate_hz = int.from_bytes(finished.stdout[24:28], "little")
@@ -128,12 +117,12 @@ def render(name: str, seed: int, speaker: int, documents: tuple[tuple[Meaning, .
     voice = VOICES[speaker % len(VOICES)]
     sentences = tuple(meaning for document in documents for meaning in document)
     pieces: list[Samples] = [_silence(LEAD_S)]
-    segments: list[Segment] = []
+    segments: list[tuple[float, float]] = []
     length = len(pieces[0])
     for meaning in sentences:
         spoken = sentence_audio(realise(meaning, "en"), voice, rng)
         pause = _silence(rng.uniform(*SENTENCE_PAUSE_S))
-        segments.append(Segment(length / SAMPLE_RATE_HZ, len(spoken) / SAMPLE_RATE_HZ))
+        segments.append((length / SAMPLE_RATE_HZ, len(spoken) / SAMPLE_RATE_HZ))
         pieces += [spoken, pause]
         length += len(spoken) + len(pause)
     audio = np.concatenate(pieces)
@@ -158,9 +147,9 @@ def write(talks: list[Talk], folder: Path) -> None:
             folder / f"{talk.name}.flac", talk.audio, SAMPLE_RATE_HZ, subtype="PCM_16", compression_level=1.0
         )
         lines += [
-            f"- {{duration: {segment.duration:.4f}, offset: {segment.offset:.4f}, "
+            f"- {{duration: {duration_s:.4f}, offset: {offset_s:.4f}, "
             f"speaker_id: '{talk.speaker % len(VOICES) + 1}', wav: {talk.name}.wav}}"
-            for segment in talk.segments
+            for offset_s, duration_s in talk.segments
         ]
     (folder / "audio-segments.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for lang in LANGUAGES:
@@ -179,7 +168,7 @@ def main() -> int:
     folder = arguments.output or FOLDER
     try:
         talks = list(render_split(arguments.split))
-    except EspeakError as error:
+    except UserError as error:
         print(error, file=sys.stderr)
         return 2
     write(talks, folder)

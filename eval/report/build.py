@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import soundfile
 from markupsafe import Markup
 from tqdm import tqdm
 
 import agent
 from agent.errors import UserError
 from agent.run.folder import write_atomically
+from agent.run.talks import SAMPLE_RATE, decode
+from eval import table
 from eval.compare import p_text
 from eval.report import data, plots
-from eval.report.audio import mp3
 from eval.report.data import Group, Run
 from eval.report.plots import Plot
 from eval.score import REGIME_LIMIT_MS
@@ -51,7 +54,7 @@ def report(folders: Sequence[Path], output: Path, options: Options) -> tuple[lis
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"num": number, "p": p_text, "script": script}
+    environment.filters |= {"num": table.number, "p": p_text, "script": script}
     page = environment.get_template("page.html").render(
         title=options.title or "Simultaneous translation: " + ", ".join(group.direction for group in groups),
         version=agent.__version__,
@@ -117,6 +120,13 @@ def embed_audio(runs: Sequence[Run], options: Options) -> tuple[dict[str, str], 
     return {name: base64.b64encode(mp3(path)).decode() for name, path in progress}, remarks
 
 
+def mp3(path: Path) -> bytes:
+    """The file as mono MP3 of 32 kbit/s, which every browser plays; UserError when it cannot be decoded."""
+    sound = io.BytesIO()
+    soundfile.write(sound, decode(path), SAMPLE_RATE, format="MP3", bitrate_mode="CONSTANT", compression_level=0.84)
+    return sound.getvalue()
+
+
 def run_tree(run: Run, sounds: Mapping[str, str]) -> dict[str, Any]:
     """What the viewer needs of a run."""
     return {
@@ -132,8 +142,3 @@ def script(tree: Any) -> Markup:
     """JSON that may stand inside a script element."""
     text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c"))
-
-
-def number(value: float | None, digits: int = 2, factor: float = 1.0) -> str:
-    """A figure, or a dash where there is none."""
-    return "–" if value is None or value != value else f"{value * factor:.{digits}f}"

@@ -130,17 +130,15 @@ def points(group: Group, metric: str) -> list[Point]:
         intervals = group.comparison.scores[run.name]
         if "cu_ms" not in intervals:
             continue
-        cu = intervals["cu_ms"]
-        seconds = Interval(cu.value / 1000, cu.low / 1000, cu.high / 1000)
+        cu_s = intervals["cu_ms"].scaled(0.001)
         ca_s = intervals["ca_ms"].value / 1000 if "ca_ms" in intervals else None
-        found.append(Point(run.name, run.colour, run.marker, intervals[metric], seconds, ca_s))
+        found.append(Point(run.name, run.colour, run.marker, intervals[metric], cu_s, ca_s))
     for row in group.anchors:
         if row["cu_s"] is None or row[metric] is None:
             continue
         name = f"{row['system']} {row['setting']}"
-        quality, cu_s = row[metric], row["cu_s"]
-        exact = Interval(quality, quality, quality), Interval(cu_s, cu_s, cu_s)
-        found.append(Point(name, COLOURS[-1], "D", *exact, row["ca_s"], published=True))
+        quality, cu_s = (Interval(value, value, value) for value in (row[metric], row["cu_s"]))
+        found.append(Point(name, COLOURS[-1], "D", quality, cu_s, row["ca_s"], published=True))
     return found
 
 

@@ -2,20 +2,6 @@
 
 const UNIT = { text: 0, step: 1, sentence: 2, row: 3, peak: 4, why: 5 };
 const STEP = { now: 0, sentence: 1, live: 2, accessible: 3, held: 4, heldRow: 5, reason: 6, drafted: 7, computation: 8 };
-const REASONS = {
-  "end-of-draft": "everything drafted was said",
-  "frontier": "held: attention is on the last words heard",
-  "closure": "held: the model ended a sentence that the speaker has not ended",
-  "incomplete-word": "held: the draft was cut inside its last word",
-  "weak-peak": "held: no clear attention peak",
-  "little-accessible-mass": "held: little attention on words old enough",
-  "no-agreement": "held: earlier drafts did not say the same",
-  "wait": "held: not enough source words ahead yet",
-  "cut": "held: the last words of a draft are always cut",
-  "source-unfinished": "waits until the sentence has ended",
-  "nothing-new": "nothing new was heard, nothing drafted",
-  "silence": "nothing heard",
-};
 const SVG = "http://www.w3.org/2000/svg";
 const LANES = { source: 34, units: 92, row: 15 };
 
@@ -261,7 +247,7 @@ class Viewer {
     if (!step) { $("reason").replaceChildren("Nothing has been heard yet."); return; }
     const last = this.talk.units[this.firstUnit(this.stepIndex) - 1];
     const ended = last && last[UNIT.step] === this.stepIndex && last[UNIT.why];
-    const what = ended ? "the sentence had ended, so the rest of it was said" : REASONS[step[STEP.reason]] || step[STEP.reason];
+    const what = ended ? "the sentence had ended, so the rest of it was said" : step[STEP.reason];
     const parts = [element("b", {}, `Step ${this.stepIndex + 1} at ${step[STEP.now].toFixed(2)} s: `), what];
     if (step[STEP.drafted]) parts.push(`; ${step[STEP.drafted]} tokens drafted`);
     const seconds = step[STEP.computation].map((value) => `${(1000 * value).toFixed(0)} ms`);
@@ -280,7 +266,7 @@ class Viewer {
     const held = this.chosen === "held";
     const unit = held ? null : this.talk.units[this.chosen];
     const name = held ? step[STEP.held].trim() : unit[UNIT.text];
-    const what = held ? ` ${REASONS[step[STEP.reason]] || step[STEP.reason]}` : ` said at ${this.shownAt[unit[UNIT.step]].toFixed(2)} s${unit[UNIT.why] ? ", when its sentence had ended" : ""}`;
+    const what = held ? ` ${step[STEP.reason]}` : ` said at ${this.shownAt[unit[UNIT.step]].toFixed(2)} s${unit[UNIT.why] ? ", when its sentence had ended" : ""}`;
     const row = [...this.row()].sort((a, b) => b[1] - a[1]).slice(0, 5);
     const lines = row.map(([id, share]) => {
       const bar = element("i");

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from agent.mt.units import CJK_LANGUAGES, split_units
+from agent.languages import writes_spaces
+from agent.mt.units import split_units
 from eval.inputs.log import Talk
 from eval.scoring.segments import Segment
 
@@ -73,7 +74,7 @@ class Replay:
         """Compact form for the page: lists in the order of the fields above."""
         return {
             "name": self.name,
-            "cjk": self.language in CJK_LANGUAGES,
+            "cjk": not writes_spaces(self.language),
             "duration": self.duration_s,
             "traced": self.traced,
             "words": [list(word) for word in self.words],
@@ -87,15 +88,20 @@ def from_trace(name: str, lines: Sequence[Mapping[str, Any]], n_context: int) ->
     """The replay of one traced stream. ``n_context``: finished sentences that stay in the prompt."""
     language = str(lines[0].get("language", "")) if lines else ""
     replay = Replay(name, language, max((float(line["now_s"]) for line in lines), default=0.0), True)
-    ids = _Ids(replay)
+    known: dict[tuple[str, float, float], int] = {}
+
+    def ids(words: Sequence[Mapping[str, Any]]) -> list[int]:
+        keys = [(str(word["text"]), float(word["start_s"]), float(word["end_s"])) for word in words]
+        return [known.setdefault(key, len(known)) for key in keys]
+
     for index, line in enumerate(lines):
         records = list(line.get("steps") or [])
         for segment in line["committed"]:
             if not segment:
                 continue
             replay.units += _units(replay, records.pop(0), index, language, [])
-            replay.sentences.append([ids(word) for word in segment])
-        live = [ids(word) for word in line["live"]]
+            replay.sentences.append(ids(segment))
+        live = ids(line["live"])
         record = records.pop(0) if records else {}
         visible = [word for sentence in replay.sentences[-n_context:] for word in sentence] if n_context else []
         visible = [*visible, *live]
@@ -111,11 +117,12 @@ def from_trace(name: str, lines: Sequence[Mapping[str, Any]], n_context: int) ->
                 max(0, int(record.get("n_accessible", 0)) - (len(visible) - len(live))),
                 str(record.get("held", "")),
                 _row(evidence[n_said], visible) if n_said < len(evidence) else [],
-                str(line["stop_reason"]),
+                str(line.get("why") or line["stop_reason"]),
                 int(record.get("n_drafted_tokens", 0)),
                 [float(line.get("asr_s", 0.0)), float(line.get("mt_s", 0.0))],
             )
         )
+    replay.words = list(known)
     return replay
 
 
@@ -127,7 +134,7 @@ def from_log(talk: Talk, language: str, segments: Sequence[Segment]) -> Replay:
         replay.words.append((text, segment.offset_s, segment.offset_s + segment.duration_s))
         replay.sentences.append([len(replay.words) - 1])
     ends = [segment.offset_s + segment.duration_s for segment in segments]
-    separator = "" if language in CJK_LANGUAGES else " "
+    separator = " " if writes_spaces(language) else ""
     for index, step in enumerate(talk.steps):
         now_s = float(step["total_audio_processed"])
         for token in step["deleted_tokens"]:
@@ -141,21 +148,6 @@ def from_log(talk: Talk, language: str, segments: Sequence[Segment]) -> Replay:
     return replay
 
 
-class _Ids:
-    """Numbers distinct words of a replay."""
-
-    def __init__(self, replay: Replay) -> None:
-        self._replay = replay
-        self._known: dict[tuple[str, float, float], int] = {}
-
-    def __call__(self, word: Mapping[str, Any]) -> int:
-        key = (str(word["text"]), float(word["start_s"]), float(word["end_s"]))
-        if key not in self._known:
-            self._known[key] = len(self._replay.words)
-            self._replay.words.append(key)
-        return self._known[key]
-
-
 def _units(
     replay: Replay, record: Mapping[str, Any], step: int, language: str, visible: Sequence[int]
 ) -> Iterator[Unit]:
@@ -164,7 +156,7 @@ def _units(
     evidence = record.get("evidence") or []
     for index, span in enumerate(split_units(text, language)):
         shown = text[span.start : span.end]
-        lead = " " if language in CJK_LANGUAGES and text[: span.start].endswith(" ") else ""
+        lead = " " if not writes_spaces(language) and text[: span.start].endswith(" ") else ""
         item = evidence[index] if index < len(evidence) and str(evidence[index][0]).strip() == shown else None
         why = SAID_WHEN_FINISHED if record.get("finished") else ""
         peak = visible[item[1]] if item and 0 <= item[1] < len(visible) else None

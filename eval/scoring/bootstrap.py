@@ -69,6 +69,10 @@ class Interval:
     high: float
     p_value: float | None = None
 
+    def scaled(self, factor: float) -> Interval:
+        """In another unit."""
+        return Interval(self.value * factor, self.low * factor, self.high * factor, self.p_value)
+
 
 @dataclass(frozen=True)
 class Comparison:

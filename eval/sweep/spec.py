@@ -21,7 +21,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,11 @@ import yaml
 
 from agent import config as agent_config
 from agent.errors import UserError, nearest
+from agent.languages import UNITS_PER_ENGLISH_WORD
 from agent.run.manifest import sha256
 from agent.run.talks import find_talks
 from eval.inputs.references import SEGMENTS_NAME
 
-UNITS_PER_WORD = {"de": 1.0, "it": 1.0, "zh": 1.6}
-"""Target units (words, Chinese characters) per English word, for wait-k."""
 KEYS = ("output", "directions", "talks", "set", "grid", "policies")
 
 
@@ -136,17 +135,15 @@ def cell_job(
     if not dash:
         raise UserError(f"{path}: a direction is <source>-<target>, not '{direction}'.")
     tree: dict[str, Any] = {"source_lang": source, "target_lang": target}
-    per_word = {"policy.units_per_word": UNITS_PER_WORD.get(target, 1.0)} if policy == "wait-k" else {}
+    per_word = {"policy.units_per_word": UNITS_PER_ENGLISH_WORD.get(target, 1.0)} if policy == "wait-k" else {}
     for key, value in {**per_word, **common, **keys, "policy.name": policy}.items():
         agent_config.set_key(tree, str(key), value)
     full = agent_config.to_dict(agent_config.from_namespace(tree))
-    if full["session"]["overlap"] != "none":
-        raise UserError(f"{path}: cells translate recorded words, in turn: leave out session.overlap.")
     recordings = {}
     for audio, digest in talks.audio.items():
         heard = {"asr": full["asr"], "chunk_s": full["speech_chunk_size"], "source": source, "audio": digest}
         recordings[Path(audio).stem] = f"{Path(audio).stem}-{full['speech_chunk_size']}-{_hash(heard)}"
-    cell_id = f"{direction}-{talks.name}-{policy}-{_hash({'config': full, 'talks': talks.digest})}"
+    cell_id = f"{direction}-{talks.name}-{policy.replace(':', '-')}-{_hash({'config': full, 'talks': talks.digest})}"
     return Job(cell_id, "cell", direction, talks, policy, keys, full, recordings)
 
 
@@ -160,13 +157,8 @@ def record_jobs(cell: Job) -> list[Job]:
     return found
 
 
-def dump(job: Job) -> dict[str, Any]:
-    """Plain data of a job."""
-    return asdict(job)
-
-
 def parse(tree: Mapping[str, Any]) -> Job:
-    """The job of `dump`'s data."""
+    """A job from its plain data."""
     return Job(**{**tree, "talks": TalkSet(**tree["talks"])})
 
 

@@ -14,7 +14,7 @@ from eval import table
 from eval.compare import p_text
 from eval.report.plots import COLOURS, MARKERS, Point, curves
 from eval.score import REGIME_LIMIT_MS
-from eval.scoring.bootstrap import Interval, RunStatistics, compare_runs
+from eval.scoring.bootstrap import RunStatistics, compare_runs
 from eval.scoring.segments import read_segments
 from eval.sweep.spec import Sweep
 from eval.sweep.work import result_path
@@ -119,8 +119,7 @@ def draw(sweep: Sweep, results: Sequence[Result]) -> list[Path]:
         for key, result in timed.items():
             line = lines.setdefault(result["policy"], [])
             index = list(lines).index(result["policy"])
-            cu_ms = found.scores[key]["cu_ms"]
-            cu_s = Interval(cu_ms.value / 1000, cu_ms.low / 1000, cu_ms.high / 1000)
+            cu_s = found.scores[key]["cu_ms"].scaled(0.001)
             name = f"{result['policy']} {result['name']}"
             line.append(Point(name, COLOURS[index], MARKERS[index], found.scores[key]["bleu"], cu_s, None))
         offline = max((r["bleu"] for r in mine if r["cu_long_yaal_ms"] is None), default=None)

@@ -16,7 +16,8 @@ from agent.paths import resolve
 
 Kind = Literal["recogniser", "aligner"]
 RELEASED: dict[Kind, str] = {"recogniser": "Qwen/Qwen3-ASR-1.7B-hf", "aligner": "Qwen/Qwen3-ForcedAligner-0.6B-hf"}
-KEYS: dict[Kind, str] = {"recogniser": "asr.model", "aligner": "asr.qwen3.aligner"}
+KEYS: dict[Kind, str] = {"recogniser": "asr.model", "aligner": "asr.aligner.model"}
+BACKENDS: dict[Kind, str] = {"recogniser": "asr.backend", "aligner": "asr.aligner.backend"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def open_checkpoint(model: str, revision: str, kind: Kind, native_only: bool) ->
     if native_only and not native:
         raise UserError(
             f"{key}: {model} is in the original layout, which Transformers cannot read: use {RELEASED[kind]} "
-            "or asr.qwen3.engine=vllm."
+            f"or {BACKENDS[kind]}=vllm."
         )
     marker = config.get("timestamp_token_id")
     tokenizer = _tokenizer(name, revision, key)

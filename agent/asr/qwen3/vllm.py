@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from agent.asr.qwen3.audio import FRAMES_PER_S, WINDOW_FRAMES, AudioInput
-from agent.asr.qwen3.checkpoint import Checkpoint
+from agent.asr.qwen3.checkpoint import BACKENDS, Checkpoint
 from agent.asr.qwen3.engine import Generated
 from agent.errors import UserError
 from agent.vllm_engine.arguments import common_arguments
@@ -27,11 +27,9 @@ TOKENS_PER_S = 128
 END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 ALIGNER_CLASS = "Qwen3ASRForcedAlignerForTokenClassification"
 
-INSTEAD = "asr.qwen3.engine=hf"
-
 
 @dataclass(frozen=True)
-class Room:
+class EngineLimits:
     """What an engine gets. ``max_live_s``: the longest audio of a request; ``gpu_share``: of a GPU's memory;
     ``cache_gib``: of it or of main memory for the KV cache, 0 for what the share leaves (on a CPU 0.5);
     ``timeout_s``: an engine that is silent for longer hangs."""
@@ -47,17 +45,17 @@ class Room:
         return MAX_CONTEXT_TOKENS + TOKENS_PER_S * math.ceil(self.max_live_s)
 
 
-def engine_arguments(checkpoint: Checkpoint, room: Room) -> dict[str, Any]:
+def engine_arguments(checkpoint: Checkpoint, limits: EngineLimits) -> dict[str, Any]:
     """Keyword arguments of ``AsyncEngineArgs``, for either layout of either model."""
     on_gpu = torch.cuda.is_available()
     dtype = "bfloat16" if on_gpu else "float32"
-    name, revision, share = checkpoint.name, checkpoint.revision, room.gpu_share
+    name, revision, share = checkpoint.name, checkpoint.revision, limits.gpu_share
     arguments = {
-        **common_arguments(name, revision, dtype, share, room.cache_gib, CPU_CACHE_GIB, on_gpu),
+        **common_arguments(name, revision, dtype, share, limits.cache_gib, CPU_CACHE_GIB, on_gpu),
         "enable_mm_embeds": True,  # features that we computed, not audio
-        "limit_mm_per_prompt": {"audio": 1 + int(room.max_live_s * FRAMES_PER_S // WINDOW_FRAMES)},
+        "limit_mm_per_prompt": {"audio": 1 + int(limits.max_live_s * FRAMES_PER_S // WINDOW_FRAMES)},
         "mm_processor_cache_gb": 0,
-        "max_model_len": room.max_tokens,
+        "max_model_len": limits.max_tokens,
         "max_num_seqs": MAX_NUM_SEQS,
         "enforce_eager": not on_gpu,
     }
@@ -68,8 +66,13 @@ def engine_arguments(checkpoint: Checkpoint, room: Room) -> dict[str, Any]:
     return arguments | layout | {"runner": "pooling", "pooler_config": pooling}
 
 
-def _engine(checkpoint: Checkpoint, room: Room) -> SpeechEngine:
-    return SpeechEngine(checkpoint.kind, engine_arguments(checkpoint, room), room.timeout_s, INSTEAD)
+def _engine(checkpoint: Checkpoint, limits: EngineLimits) -> SpeechEngine:
+    return SpeechEngine(
+        checkpoint.kind,
+        engine_arguments(checkpoint, limits),
+        limits.timeout_s,
+        f"{BACKENDS[checkpoint.kind]}=transformers",
+    )
 
 
 def _check_fits(engine: SpeechEngine, n_tokens: int) -> None:
@@ -77,15 +80,15 @@ def _check_fits(engine: SpeechEngine, n_tokens: int) -> None:
     if n_tokens > engine.max_tokens:
         raise UserError(
             f"A request of {n_tokens} tokens does not fit the {engine.max_tokens} of the {engine.thread.name}; "
-            "give fewer words in asr.qwen3.context."
+            "give fewer words in asr.context."
         )
 
 
 class VllmGenerator:
     """A `Generator`."""
 
-    def __init__(self, checkpoint: Checkpoint, room: Room) -> None:
-        self.engine = _engine(checkpoint, room)
+    def __init__(self, checkpoint: Checkpoint, limits: EngineLimits) -> None:
+        self.engine = _engine(checkpoint, limits)
         self._end_ids = frozenset(checkpoint.tokenizer.convert_tokens_to_ids(token) for token in END_TOKENS)
         self.n_prompt_tokens = self.n_cached_tokens = 0
         """Prompt tokens of all requests so far, and those among them that the prefix cache held."""
@@ -124,8 +127,8 @@ class VllmGenerator:
 class VllmClassifier:
     """A `Classifier`."""
 
-    def __init__(self, checkpoint: Checkpoint, room: Room) -> None:
-        self.engine = _engine(checkpoint, room)
+    def __init__(self, checkpoint: Checkpoint, limits: EngineLimits) -> None:
+        self.engine = _engine(checkpoint, limits)
 
     def classify(self, ids: Sequence[int], audio: AudioInput) -> list[int]:
         """The likeliest class at each time marker of ``ids``."""
