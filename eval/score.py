@@ -29,7 +29,7 @@ from eval.inputs.quotes import Damaged
 from eval.inputs.references import DEMO_TALKS, SEGMENTS_NAME, References, load
 from eval.scoring import comet
 from eval.scoring import omnisteval as omnisteval_run
-from eval.scoring.comet import Judged
+from eval.scoring.comet import CometScores
 from eval.scoring.segments import dump, segments_of
 from eval.scoring.signature import group, signature
 from eval.scoring.wer import word_error_rate
@@ -95,7 +95,7 @@ class Scores:
     rtf: float | None
     erasure: float
     wer: float | None
-    comet: Judged | None
+    comet: CometScores | None
     regime: Regime
     offline: Quality | None
     share_of_offline_bleu: float | None

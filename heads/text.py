@@ -30,14 +30,14 @@ DEFAULT_HELD_OUT = "demo/talks/ref.*.txt"
 
 
 @dataclass(frozen=True)
-class Prepared:
+class CalibrationText:
     """Aligned pairs, and what the head set will say about them."""
 
     pairs: tuple[AlignedPair, ...]
     provenance: dict[str, Any]
 
 
-def prepare(args: argparse.Namespace, source_lang: str, target_lang: str, console: Console) -> Prepared:
+def prepare(args: argparse.Namespace, source_lang: str, target_lang: str, console: Console) -> CalibrationText:
     """Read, filter and align the corpus that the options name; says what was left out."""
     source, target = args.corpus
     held_out = args.held_out or sorted(PROJECT.glob(DEFAULT_HELD_OUT))
@@ -57,7 +57,7 @@ def prepare(args: argparse.Namespace, source_lang: str, target_lang: str, consol
     left_out += Counter()  # drops zeros
     _report(console, read, left_out, how)
     pairs = with_context(kept, target_lang) if args.context else [pair for _, pair in kept]
-    return Prepared(
+    return CalibrationText(
         tuple(spread(pairs, args.max_pairs)),
         {
             "corpus": {

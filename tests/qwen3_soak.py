@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from bench.skeletons.speech import build
 from known_talk import Planted, pcm, recognised, shifted
+from tiny_qwen3_asr import build
 
 from agent.asr import aligned
 from agent.asr.commit import normalize

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from agent.config import AgentConfig
     from heads.calibrate import Calibrated, Subject
     from heads.steps import Steps
-    from heads.text import Prepared
+    from heads.text import CalibrationText
 
 ALIGN, LOAD = "corpus and its word alignment", "loading the model"
 ADMIT, COMPARE, TIME = "architecture and prompt", "rows against the model's own attention", "speed"
@@ -90,7 +90,7 @@ def run_calibrate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _prepared(args: argparse.Namespace, config: AgentConfig, steps: Steps) -> tuple[Prepared, Subject]:
+def _prepared(args: argparse.Namespace, config: AgentConfig, steps: Steps) -> tuple[CalibrationText, Subject]:
     """The aligned corpus and the loaded model."""
     from rich.console import Console
 
@@ -105,7 +105,7 @@ def _prepared(args: argparse.Namespace, config: AgentConfig, steps: Steps) -> tu
         return prepared, load_subject(config)
 
 
-def _calibrated(args: argparse.Namespace, prepared: Prepared, subject: Subject, steps: Steps) -> Calibrated:
+def _calibrated(args: argparse.Namespace, prepared: CalibrationText, subject: Subject, steps: Steps) -> Calibrated:
     """The head set, shown."""
     from rich.console import Console
 
