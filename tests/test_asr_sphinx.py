@@ -152,6 +152,7 @@ def test_reset_forgets_the_stream(talk: Samples, heard: list[Hypothesis]) -> Non
     assert recogniser.flush().committed == ()
 
 
+@pytest.mark.slow
 def test_two_streams_in_threads(talk: Samples, heard: list[Hypothesis]) -> None:
     recognisers = [SphinxRecogniser(MODEL), SphinxRecogniser(MODEL)]
     with ThreadPoolExecutor(2) as pool:
@@ -173,6 +174,7 @@ def test_noise_before_speech_costs_nothing_later(talk: Samples) -> None:
     assert segments(hypotheses)[0][0].start_s >= 7.0
 
 
+@pytest.mark.slow
 def test_tail_is_bounded_without_pauses() -> None:
     clips = [say(sentence) for sentence in SENTENCES]
     speech = np.concatenate(clips * 6)[: 57 * RATE]

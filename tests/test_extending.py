@@ -56,6 +56,7 @@ def test_the_files_are_short_and_stand_in_the_documentation() -> None:
         assert sum(bool(line.strip()) for line in text.splitlines()) <= MAX_LINES
 
 
+@pytest.mark.slow
 def test_a_policy_of_ones_own_is_run_traced_scored_and_reported(own: Path) -> None:
     keys = ["--set", f"policy.name={POLICY}", "policy.hold_words=1", "policy.min_probability=0.9"]
     lines = run(own, *keys)
@@ -70,6 +71,7 @@ def test_a_policy_of_ones_own_is_run_traced_scored_and_reported(own: Path) -> No
     assert "held: the model is not sure of it" in (own / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_policy_of_ones_own_is_swept(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = {
         "directions": ["en-de"],
@@ -88,6 +90,7 @@ def test_a_recogniser_of_ones_own_is_heard(own: Path) -> None:
     assert "".join(str(line["accepted"]) for line in lines).endswith(" die Maschine repariert.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "language"), [("my_model", "de"), ("french", "fr")])
 def test_a_model_and_a_direction_of_ones_own(own: Path, name: str, language: str) -> None:
     save_model(own / "my-model")

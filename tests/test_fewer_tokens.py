@@ -59,6 +59,7 @@ def same(a: Draft, b: Draft) -> None:
     np.testing.assert_allclose(a.log_probs, b.log_probs, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("convention", ["own", "predicting"])
 @pytest.mark.parametrize("n_right", [0, 1, 3, 6])
 @pytest.mark.parametrize("n_wrong", [0, 1, 4])
@@ -240,6 +241,7 @@ POLICIES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["de", "zh"])
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda p: f"{type(p).__name__}-{p.n_earlier}")
 def test_no_switch_changes_what_is_said(policy: Policy, language: str) -> None:

@@ -120,6 +120,7 @@ def test_websocket_two_clients_at_once(tmp_path: Path) -> None:
     assert manifest["command"][:2] == ["simulstream", "serve"]
 
 
+@pytest.mark.slow
 def test_http_two_clients_at_once(tmp_path: Path) -> None:
     talks = write_talks(tmp_path)
     assert simulstream([*ECHO, "--source", *talks, "--tgt-lang", "it", "--output", str(tmp_path / "run")]) == 0

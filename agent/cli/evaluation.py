@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import resource
 import sys
 import time
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ from agent.cli.options import Subparsers, add_command, whole
 from agent.cli.submission import add_parser as add_submission
 from agent.errors import UserError
 from agent.run.folder import REPORT
+from agent.run.manifest import peak_memory_mib
 
 
 def add_parsers(subparsers: Subparsers) -> None:
@@ -180,8 +180,7 @@ def run_score(args: argparse.Namespace) -> int:
             judged = scores.comet
             memory = f", {judged.gpu_peak_mib} MiB of its memory" if judged.gpu_peak_mib else ""
             print(f"COMET: {judged.model}, {judged.seconds:.0f} s on {judged.device}{memory}, {judged.peak_mib} MiB")
-        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 2**20)
-        print(f"scored in {took_s:.1f} s, {peak_mib:.0f} MiB at most")
+        print(f"scored in {took_s:.1f} s, {peak_memory_mib():.0f} MiB at most")
     return 0
 
 

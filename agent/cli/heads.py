@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import resource
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.options import Subparsers, add_command, add_configuration, add_group, configuration, whole
 from agent.errors import UserError
+from agent.run.manifest import peak_memory_mib
 
 if TYPE_CHECKING:
     from agent.config import AgentConfig
@@ -124,8 +123,7 @@ def cost(n_pairs: int, seconds: float, model: Any) -> str:
     """Time and peak memory of a calibration, for people who plan a larger one."""
     import torch
 
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    memory = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit:.0f} MiB"
+    memory = f"{peak_memory_mib():.0f} MiB"
     if model.device.type == "cuda":
         memory += f", {torch.cuda.max_memory_allocated(model.device) / 2**20:.0f} MiB on the GPU"
     return f"{n_pairs} pairs, rows and choice of heads: {seconds:.0f} s; peak memory {memory}."

@@ -197,13 +197,9 @@ def _serve(args: argparse.Namespace, command: Sequence[str]) -> int:
 def first_demo_talk() -> Path:
     """The shipped talk that is translated when no source is given."""
     from agent.paths import PROJECT
-    from agent.run.talks import AUDIO_SUFFIXES
+    from agent.run.talks import find_talks
 
-    folder = PROJECT / "demo" / "talks"
-    talks = sorted(path for path in folder.glob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    if not talks:
-        raise UserError("There is no demo talk here; give audio with --source FILE.")
-    return talks[0]
+    return find_talks([PROJECT / "demo" / "talks"])[0]
 
 
 def quiet_logs(verbose: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,6 @@ from typing import Any
 
 from agent import __version__
 from agent.errors import UserError
-from agent.mt.head_sets import head_set_path
 from agent.paths import PROJECT, resolve
 from agent.run.settings import Settings
 from agent.run.talks import Talk
@@ -83,6 +83,8 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 def head_set(settings: Settings) -> dict[str, Any] | None:
     """File and hash of the head set that the configuration names."""
+    from agent.mt.head_sets import head_set_path  # imports numpy, which a page of help does without
+
     name = _key(settings, "mt", "head_set")
     if not name:
         return None
@@ -126,6 +128,11 @@ def machine() -> dict[str, Any]:
         "memory_gib": memory_gib,
         "gpus": gpus,
     }
+
+
+def peak_memory_mib() -> float:
+    """The most main memory that this process has taken, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def free_memory_gib() -> float:
