@@ -59,7 +59,7 @@ $(STAMP): pyproject.toml vllm_rows/pyproject.toml constraints.txt
 	  || echo "eflomal was not built (it needs gcc): heads can be calibrated on given alignments only." >&2
 	@touch $@
 
-vllm: $(VLLM_STAMP) ## add vLLM to .venv (the engine of attention rows at speed, docs/capture.md)
+vllm: $(VLLM_STAMP) ## add vLLM to .venv (the engine of attention rows at speed, vllm_rows/README.md)
 
 # The CPU build asks for CUDA builds of three packages that fail at import and are not needed.
 $(VLLM_STAMP): constraints-vllm.txt | $(STAMP)
@@ -174,5 +174,5 @@ $(COMET_STAMP): constraints-comet.txt
 	@touch $@
 
 clean: ## remove results, builds and caches; the environments stay
-	rm -rf out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf out build dist *.egg-info vllm_rows/build vllm_rows/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find agent bench demo eval heads tests vllm_rows -name __pycache__ -type d -prune -exec rm -rf {} +

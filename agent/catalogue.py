@@ -19,8 +19,6 @@ class Published:
     size_gb: float = 0.0
     licence: str = "see the model card"
     access: str = "open"
-    unused: tuple[str, ...] = ()
-    """Files that are not downloaded: the weights again, in a layout that is not read here."""
 
 
 CATALOGUE = (
@@ -41,14 +39,6 @@ CATALOGUE = (
         "word times, layout for Transformers",
         0.0,
         "Apache-2.0",
-    ),
-    Published(
-        "mistralai/Voxtral-Mini-4B-Realtime-2602",
-        "2769294da9567371363522aac9bbcfdd19447add",
-        "recogniser, layout for vLLM",
-        8.86,
-        "Apache-2.0",
-        unused=("model*.safetensors*",),
     ),
     Published(
         "google/gemma-4-E4B-it",

@@ -36,7 +36,7 @@ RENAMED = {
     "asr.qwen3.engine": "asr.backend",
     "asr.qwen3.rollback_tokens": "",
     "asr.qwen3": "asr",
-    "asr.voxtral": "asr",
+    "asr.voxtral": "",
     "mt.engine": "mt.backend",
     "mt.early_stop": "",
     "mt.reuse_drafts": "",

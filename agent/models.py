@@ -14,11 +14,12 @@ from agent.asr.record import RecordingRecogniser
 from agent.config import AgentConfig, check_direction
 from agent.errors import UserError
 from agent.mt import head_sets
+from agent.mt.checkpoint import end_of_turn_ids, load_model, open_checkpoint
 from agent.mt.config import MtConfig
 from agent.mt.drafter import Drafter, Head
-from agent.mt.hf import HFDrafter, end_of_turn_ids, load_model
 from agent.mt.policy.contract import Policy
 from agent.mt.prompt import PromptLayout
+from agent.mt.transformers import TransformersDrafter
 from agent.mt.translator import Translator
 from agent.weights import gpu_shares
 from agent.words import Frontier
@@ -133,12 +134,12 @@ def _check_gpu(config: AgentConfig) -> None:
 
 def _load(config: MtConfig, heads: tuple[Head, ...]) -> LoadedModel:
     if config.backend == "vllm":
-        from agent.mt.vllm import VllmDrafter, load_checkpoint
+        from agent.mt.vllm import VllmDrafter
 
-        checkpoint = load_checkpoint(config)
+        checkpoint = open_checkpoint(config)
         return LoadedModel(checkpoint.text_config, checkpoint.tokenizer, VllmDrafter(config, checkpoint, heads))
     model, tokenizer = load_model(config)
-    drafter = HFDrafter(model, end_of_turn_ids(model, tokenizer), config.threads)
+    drafter = TransformersDrafter(model, end_of_turn_ids(model, tokenizer), config.threads)
     return LoadedModel(model.config.get_text_config(), tokenizer, drafter)
 
 

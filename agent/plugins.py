@@ -26,7 +26,6 @@ POLICIES = {
 RECOGNISERS = {
     "sphinx": "agent.asr.sphinx:SphinxConfig",
     "qwen3": "agent.asr.qwen3.config:Qwen3Config",
-    "voxtral": "agent.asr.voxtral.config:VoxtralConfig",
     "replay": "agent.asr.replay:ReplayConfig",
 }
 """Values of ``asr.recogniser``."""

@@ -53,8 +53,6 @@ def find(model: str, revision: str = "") -> Path | None:
 
 def missing_files(folder: Path) -> list[str]:
     """Weight files that a model folder should hold and does not. A folder of another kind of model lacks none."""
-    if _is_mistral_speech(folder):
-        return [name for name in ("tekken.json", "consolidated*.safetensors") if not any(folder.glob(name))]
     if not (folder / "config.json").is_file():
         return [] if any(folder.glob("*")) and not list(folder.glob("*.safetensors*")) else ["config.json"]
     index = folder / "model.safetensors.index.json"
@@ -67,12 +65,6 @@ def missing_files(folder: Path) -> list[str]:
     return [] if any(path.is_file() for path in folder.glob("*.safetensors")) else ["*.safetensors"]
 
 
-def _is_mistral_speech(folder: Path) -> bool:
-    """Whether this is a model for vLLM in Mistral's layout. Its language models are read in that of Transformers."""
-    params = folder / "params.json"
-    return params.is_file() and "whisper_model_args" in params.read_text(encoding="utf-8", errors="replace")
-
-
 def download(model: str, revision: str = "", to: Path | None = None) -> Path:
     """Fetch a repository into the hub cache, or into a folder of its name under ``to``, with a progress bar.
 
@@ -82,7 +74,6 @@ def download(model: str, revision: str = "", to: Path | None = None) -> Path:
 
     target = to / model.rpartition("/")[2] if to is not None else None
     _check_space(model, target or hub_cache())
-    known = published(model)
     advice = f"fetch it elsewhere with: alignatt models download {model} --to DIR, and copy DIR here."
     try:
         path = snapshot_download(
@@ -90,7 +81,7 @@ def download(model: str, revision: str = "", to: Path | None = None) -> Path:
             revision=revision or None,
             local_dir=target,
             cache_dir=hub_cache(),
-            ignore_patterns=[*IGNORED_FILES, *(known.unused if known else ())],
+            ignore_patterns=list(IGNORED_FILES),
             endpoint=os.environ.get("HF_ENDPOINT"),
         )
     except errors.GatedRepoError as error:

@@ -17,10 +17,11 @@ import torch
 from tqdm import tqdm
 from transformers import DynamicCache
 
+from agent.mt.checkpoint import load_model
 from agent.mt.config import MtConfig, PromptConfig
 from agent.mt.drafter import DraftRequest, Head
-from agent.mt.hf import HFDrafter, load_model
 from agent.mt.prompt import PromptLayout
+from agent.mt.transformers import TransformersDrafter
 from agent.paths import resolve
 from bench.parts import Options
 from bench.result import Cell, Result
@@ -88,9 +89,9 @@ def eager_draft(model: Any, heads: Sequence[Head], request: DraftRequest) -> tup
 
 
 def sdpa_draft(
-    drafter: HFDrafter, heads: tuple[Head, ...], request: DraftRequest
+    drafter: TransformersDrafter, heads: tuple[Head, ...], request: DraftRequest
 ) -> tuple[tuple[int, ...], Rows | None]:
-    """Tokens and rows, if any are wanted, from the engine ``hf``."""
+    """Tokens and rows, if any are wanted, from the backend `transformers`."""
     draft = drafter.draft(replace(request, heads=heads))
     return draft.token_ids, draft.rows if heads else None
 
@@ -107,7 +108,7 @@ def compare(title: str, config: MtConfig, options: Options) -> list[tuple[Cell, 
     """Table rows of one model: every way."""
     model, tokenizer = load_model(config)
     eager, _ = load_model(config, "eager")
-    drafter, heads = HFDrafter(model, ()), spread_heads(model.config)
+    drafter, heads = TransformersDrafter(model, ()), spread_heads(model.config)
     ways: dict[str, Way] = {
         "SDPA, no rows": partial(sdpa_draft, drafter, ()),
         f"SDPA, capture of {N_HEADS} heads": partial(sdpa_draft, drafter, heads),

@@ -21,11 +21,12 @@ from agent.config import AgentConfig, to_dict
 from agent.errors import UserError
 from agent.mt import head_sets, model_check
 from agent.mt.attention import IMPLEMENTATION, capturing, eager_rows
+from agent.mt.checkpoint import end_of_turn_ids, read_config, read_tokenizer
 from agent.mt.config import MtConfig, PromptConfig
 from agent.mt.drafter import DraftRequest
-from agent.mt.hf import HFDrafter, end_of_turn_ids
 from agent.mt.policy.alignatt import AlignAtt
 from agent.mt.prompt import LayoutError, PromptLayout
+from agent.mt.transformers import TransformersDrafter
 from agent.paths import resolve
 from heads.calibrate import Subject
 from heads.capture import ROW_SCALE, BatchCapture
@@ -98,7 +99,7 @@ def _eager(model: Any, forced: Forced, heads: Sequence[Any]) -> Any:
 
 def time_per_token_ms(subject: Subject, pairs: Sequence[AlignedPair], threads: int) -> float:
     """Median milliseconds a drafted token over a few drafts without a kept cache (prompt included)."""
-    drafter = HFDrafter(subject.model, end_of_turn_ids(subject.model, subject.tokenizer), threads)
+    drafter = TransformersDrafter(subject.model, end_of_turn_ids(subject.model, subject.tokenizer), threads)
     times = []
     for pair in [pairs[0], *pairs[:TIMED_DRAFTS]]:  # the first draft only warms up
         prompt = subject.layout.build(pair.words)
@@ -127,8 +128,8 @@ def admit(config: AgentConfig) -> AgentConfig:
     Reads configuration and tokenizer only.
     """
     mt = dataclasses.replace(config.mt, model=portable(config.mt.model))
-    model_check.refuse(model_check.model_config(mt), config.mt.model)
-    prompt, _ = fit_layout(model_check.tokenizer(mt), config)
+    model_check.refuse(read_config(mt), config.mt.model)
+    prompt, _ = fit_layout(read_tokenizer(mt), config)
     if prompt.template:
         prompt = dataclasses.replace(prompt, template=str(resolve(prompt.template).resolve()))
     return dataclasses.replace(config, mt=dataclasses.replace(mt, prompt=prompt))

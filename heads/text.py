@@ -16,7 +16,7 @@ from rich.console import Console
 
 from agent import languages
 from agent.config import AgentConfig
-from agent.mt.hf import load_model
+from agent.mt.checkpoint import load_model
 from agent.mt.prompt import PromptLayout
 from agent.paths import PROJECT
 from heads import align, corpus

@@ -57,9 +57,7 @@ class Planted:
         self.clips: list[tuple[float, float]] = []
         self.from_byte = 0
 
-    delay_s = 0.0
-
-    def transcribe(self, samples: Samples, previous: str = "", *_: object) -> list[SourceWord]:
+    def transcribe(self, samples: Samples) -> list[SourceWord]:
         """What the clip says; ValueError when it is not part of the talk."""
         self.from_byte = self.pcm.index(pcm(samples[:N_FOUND_BY]), self.from_byte)
         start_s = self.from_byte / 2 / SAMPLE_RATE_HZ

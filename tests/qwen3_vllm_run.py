@@ -21,13 +21,12 @@ from qwen3_soak import MT
 from qwen3_sounds import TEXTS, chirp, expanded
 from short_talk import write_talk
 
-from agent.asr import aligned
-from agent.asr.aligned import AlignerConfig
 from agent.asr.contract import SAMPLE_RATE_HZ
+from agent.asr.qwen3 import config as qwen3_config
 from agent.asr.qwen3 import engine
 from agent.asr.qwen3.audio import AudioInput, prepare
 from agent.asr.qwen3.checkpoint import open_checkpoint
-from agent.asr.qwen3.config import Qwen3Config
+from agent.asr.qwen3.config import AlignerConfig, Qwen3Config
 from agent.asr.qwen3.engine import Aligner, Transcriber, Transcription
 from agent.asr.qwen3.prompt import recognition_prompt
 from agent.asr.qwen3.transformers import TransformersClassifier, TransformersGenerator
@@ -144,7 +143,7 @@ def main(folder: Path, recogniser: str, aligner: str) -> dict[str, Any]:
         aligner=AlignerConfig(str(folder / aligner), backend="vllm", cache_gib=0.25),
     )
     build_recogniser(AgentConfig(asr=asr))
-    ((transcriber, times),) = aligned._loaded.values()
+    ((transcriber, times),) = qwen3_config._loaded.values()
     results = {"asr": recogniser_results(folder, transcriber), "align": aligner_results(folder, times)}
     results |= talks(folder, asr)
     results["hang"] = hang()

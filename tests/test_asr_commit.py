@@ -143,14 +143,6 @@ def test_hypotheses_to_agree(n: int) -> None:
         Stabilizer(hypotheses_to_agree=0)
 
 
-def test_flags_of_the_recogniser_replace_punctuation() -> None:
-    rule = Stabilizer(hypotheses_to_agree=1)
-    words = spoken("it rains we stay")
-    assert texts(rule.update(words, 2.0, [False, True, False, False]).committed) == ["it rains"]
-    with pytest.raises(ValueError, match="flags"):
-        rule.update(words, 2.0, [True])
-
-
 def test_finish_splits_sentences_and_reset_forgets() -> None:
     rule = Stabilizer()
     rule.update(spoken("It rains. We stay. Then 3."), 3.0)
@@ -203,11 +195,3 @@ def test_what_is_expected_of_words_without_times_is_what_comes_of_them() -> None
         for timed, untimed in ((update.live, expected.live), *zip(update.committed, expected.committed, strict=True)):
             assert [(w.text, w.stability) for w in timed] == [(w.text, w.stability) for w in untimed]
     assert dropped == 3
-
-
-def test_where_words_are_written_late_no_pause_follows_the_last_one() -> None:
-    # 0.3 s between "b" and "c", 0.6 s after the last word, of which nobody knows whether it is silence.
-    words = [SourceWord("a", 0.0, 1.0), SourceWord("b", 1.0, 2.5), SourceWord("c", 2.8, 3.0), SourceWord("d", 3.0, 3.4)]
-    for is_late, kept in ((False, []), (True, ["c", "d"])):
-        hypothesis = Stabilizer(max_live_s=3.5).update(words, 4.0, is_late=is_late)
-        assert [word.text for word in hypothesis.live] == kept

@@ -15,13 +15,12 @@ import torch
 from known_talk import committed, stream
 from qwen3_sounds import TEXTS, chirp, expanded
 
-from agent.asr import aligned
-from agent.asr.aligned import AlignerConfig
 from agent.asr.contract import SAMPLE_RATE_HZ, Samples
+from agent.asr.qwen3 import config as qwen3_config
 from agent.asr.qwen3 import engine
 from agent.asr.qwen3.audio import MAX_AUDIO_S, WINDOW_FRAMES, n_audio_tokens, prepare
 from agent.asr.qwen3.checkpoint import Checkpoint, open_checkpoint
-from agent.asr.qwen3.config import Qwen3Config
+from agent.asr.qwen3.config import AlignerConfig, Qwen3Config
 from agent.asr.qwen3.engine import Aligner, Generated, Transcriber, Transcription
 from agent.asr.qwen3.prompt import alignment_prompt, language_name, parse_answer, recognition_prompt
 from agent.asr.qwen3.transformers import TransformersClassifier, TransformersGenerator
@@ -306,9 +305,9 @@ def test_a_configuration_builds_recognisers_that_share_their_models(qwen3: Path)
     aligner = AlignerConfig(str(qwen3 / "aligner-hf"))
     config = AgentConfig(asr=Qwen3Config(model=str(qwen3 / "asr-hf"), max_live_s=6.0, aligner=aligner))
     one = build_recogniser(config)
-    n_loaded = len(aligned._loaded)
+    n_loaded = len(qwen3_config._loaded)
     other = build_recogniser(replace(config, asr=replace(config.asr, hypotheses_to_agree=3)))
-    assert len(aligned._loaded) == n_loaded
+    assert len(qwen3_config._loaded) == n_loaded
     assert isinstance(one, StreamingRecogniser)
     assert isinstance(other, StreamingRecogniser)
     samples, _ = soundfile.read(DEMO_TALK, dtype="float32", stop=10 * SAMPLE_RATE_HZ)

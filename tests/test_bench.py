@@ -18,9 +18,10 @@ from agent.asr.qwen3.transformers import TransformersGenerator
 from agent.asr.record import Recording, Step, write_recording
 from agent.config import load, preset_path
 from agent.errors import UserError
+from agent.mt.checkpoint import end_of_turn_ids, load_model
 from agent.mt.config import MtConfig
 from agent.mt.drafter import DraftRequest, Head
-from agent.mt.hf import HFDrafter, end_of_turn_ids, load_model
+from agent.mt.transformers import TransformersDrafter
 from bench import __main__ as command
 from bench import asr_windows, fewer_tokens, transformers_rows
 from bench.asr_windows import Asked, random_recogniser
@@ -194,6 +195,8 @@ def test_a_small_skeleton_loads_and_drafts(tmp_path: Path) -> None:
     assert widths == [*[256] * 5, 512] * 2
     ids = tuple(tokenizer("the old teacher repairs the machine", add_special_tokens=False)["input_ids"])
     heads = (Head(0, 0), Head(5, 7), Head(11, 3))  # sliding, full, with shared keys
-    draft = HFDrafter(model, end_of_turn_ids(model, tokenizer)).draft(DraftRequest(ids, (1, len(ids)), (), 3, heads))
+    draft = TransformersDrafter(model, end_of_turn_ids(model, tokenizer)).draft(
+        DraftRequest(ids, (1, len(ids)), (), 3, heads)
+    )
     assert draft.rows.shape == (3, len(draft.token_ids), len(ids) - 1)
     assert np.isfinite(draft.rows).all()

@@ -8,7 +8,10 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from agent.asr.sphinx import SphinxConfig
 from agent.catalogue import revision_of
+from agent.cli import keys
+from agent.cli.main import alignatt
 from agent.config import (
     AgentConfig,
     from_namespace,
@@ -22,6 +25,7 @@ from agent.config import (
 )
 from agent.errors import UserError
 from agent.mt.policy.wait_k import WaitK
+from agent.paths import PROJECT
 from agent.run.profiles import parse, preset_names
 
 
@@ -162,9 +166,9 @@ def changed_preset(keys: dict[str, object]) -> AgentConfig:
 
 
 def test_another_policy_or_recogniser_brings_its_own_keys() -> None:
-    changed = changed_preset({"policy.name": "wait-k", "policy.k": 5, "asr.recogniser": "voxtral"})
+    changed = changed_preset({"policy.name": "wait-k", "policy.k": 5, "asr.recogniser": "sphinx"})
     assert changed.policy == WaitK(k=5)
-    assert (changed.asr.model, changed.asr.aligner.backend) == ("mistralai/Voxtral-Mini-4B-Realtime-2602", "vllm")
+    assert changed.asr == SphinxConfig()
     with pytest.raises(UserError, match=r"'policy\.margin_words': wait-k has none"):
         changed_preset({"policy.name": "wait-k", "policy.margin_words": 5})
 
@@ -188,3 +192,13 @@ def test_a_known_model_is_taken_at_its_pinned_revision() -> None:
     changed = changed_preset({"mt.model": "some/model", "asr.model": other})
     assert changed.mt.revision == ""
     assert changed.asr.revision == revision_of(other, "") != pinned.asr.revision
+
+
+def test_the_page_about_all_keys_is_that_of_the_code() -> None:
+    assert Path(PROJECT / "docs" / "configuration.md").read_text(encoding="utf-8") == keys.page()
+    assert all(key.meaning for group in keys.groups().values() for key in group)
+
+
+def test_keys_are_found_by_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert alignatt(["keys", "peaks", "margin"]) == 0
+    assert capsys.readouterr().out.startswith("policy.margin_words  (2; at least 0; policy.name=alignatt)\n")

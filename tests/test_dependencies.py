@@ -15,7 +15,7 @@ from agent.paths import PROJECT
 
 TESTS = Path(__file__).parent
 OURS = {"agent", "heads", "eval", "demo", "bench", "vllm_rows", *(path.stem for path in TESTS.glob("*.py"))}
-ELSEWHERE = {"vllm", "mistral_common", "comet", "pytorch_lightning"}
+ELSEWHERE = {"vllm", "comet", "pytorch_lightning"}
 """What tests import that ``make vllm`` and ``make comet-env`` bring."""
 
 

@@ -22,7 +22,6 @@ from agent.mt.attention import IMPLEMENTATION
 from agent.mt.config import PromptConfig
 from agent.mt.drafter import Draft, DraftRequest, Head, StopRule
 from agent.mt.head_sets import Selection
-from agent.mt.hf import HFDrafter
 from agent.mt.policy import Policy
 from agent.mt.policy.alignatt import AlignAtt
 from agent.mt.policy.cut_last import CutLast
@@ -30,6 +29,7 @@ from agent.mt.policy.local_agreement import LocalAgreement
 from agent.mt.policy.paper import Paper
 from agent.mt.policy.wait_k import WaitK
 from agent.mt.prompt import PromptLayout
+from agent.mt.transformers import TransformersDrafter
 from agent.mt.translator import Translator
 from agent.session import Session
 from agent.words import Frontier, Hypothesis, SourceWord
@@ -41,10 +41,10 @@ SETTINGS = (NONE, (True, False, False), (False, True, False), (False, False, Tru
 
 
 @pytest.fixture(scope="module")
-def drafter() -> HFDrafter:
+def drafter() -> TransformersDrafter:
     """In float64, where one pass over many tokens and many passes over one agree to the last bit shown."""
     torch.set_num_threads(1)
-    return HFDrafter(random_model(gemma4_config(), IMPLEMENTATION, torch.float64), ())
+    return TransformersDrafter(random_model(gemma4_config(), IMPLEMENTATION, torch.float64), ())
 
 
 def request(convention: Any = "predicting", n: int = 6, **more: Any) -> DraftRequest:
@@ -62,7 +62,9 @@ def same(a: Draft, b: Draft) -> None:
 @pytest.mark.parametrize("convention", ["own", "predicting"])
 @pytest.mark.parametrize("n_right", [0, 1, 3, 6])
 @pytest.mark.parametrize("n_wrong", [0, 1, 4])
-def test_a_guess_changes_nothing_but_the_work(drafter: HFDrafter, convention: Any, n_right: int, n_wrong: int) -> None:
+def test_a_guess_changes_nothing_but_the_work(
+    drafter: TransformersDrafter, convention: Any, n_right: int, n_wrong: int
+) -> None:
     plain = drafter.draft(request(convention))
     wrong = tuple(token + 1 for token in (*plain.token_ids, 20, 30, 40, 50))[n_right : n_right + n_wrong]
     asked = request(convention, guess_ids=(*plain.token_ids[:n_right], *wrong), stream="guess")
@@ -80,7 +82,7 @@ def test_a_guess_changes_nothing_but_the_work(drafter: HFDrafter, convention: An
 @pytest.mark.parametrize("convention", ["own", "predicting"])
 @pytest.mark.parametrize("n_guessed", [0, 2, 5])
 def test_a_stop_rule_ends_the_draft_at_the_first_token_it_names(
-    drafter: HFDrafter, convention: Any, n_guessed: int
+    drafter: TransformersDrafter, convention: Any, n_guessed: int
 ) -> None:
     full = drafter.draft(request(convention))
     seen: list[tuple[int, ...]] = []

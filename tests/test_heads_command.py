@@ -182,4 +182,4 @@ def test_check_reads_no_weights(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert alignatt(["heads", "check", *arguments]) == 0
     assert "fits" in capsys.readouterr().out
     assert alignatt(["heads", "check", "--set", f"mt.model={tmp_path / 'nothing'}"]) == 2
-    assert "Cannot read the model" in capsys.readouterr().err
+    assert "Cannot load mt.model" in capsys.readouterr().err

@@ -14,9 +14,10 @@ from transformers import Gemma3TextConfig, LlamaConfig, Qwen3Config
 
 from agent.errors import UserError
 from agent.mt.attention import IMPLEMENTATION, eager_rows
+from agent.mt.checkpoint import end_of_turn_ids, load_model
 from agent.mt.config import MtConfig
 from agent.mt.drafter import Draft, DraftRequest, Head
-from agent.mt.hf import HFDrafter, end_of_turn_ids, load_model
+from agent.mt.transformers import TransformersDrafter
 
 SHAPE = {**SMALL, "vocab_size": 300, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 SLIDING = {"layer_types": ["sliding_attention", "sliding_attention", "full_attention"], "sliding_window": 16}
@@ -48,9 +49,9 @@ def request(prompt: int = 50, prefix: int = 4, n: int = 6, **more: Any) -> Draft
 
 
 @pytest.fixture(scope="module")
-def drafter() -> HFDrafter:
+def drafter() -> TransformersDrafter:
     """In float64: equal means equal, and not equal up to the noise of a random model's peaky softmax."""
-    return HFDrafter(random_model(gemma4_config(), IMPLEMENTATION, torch.float64), ())
+    return TransformersDrafter(random_model(gemma4_config(), IMPLEMENTATION, torch.float64), ())
 
 
 def reference(model: Any, asked: DraftRequest, draft: Draft) -> np.ndarray:
@@ -67,7 +68,7 @@ def test_rows_equal_the_eager_reference_in_every_head(name: str, convention: Any
     config = CONFIGS[name]()
     asked = request(heads=all_heads(config), row_convention=convention)
     # A random model magnifies rounding by an amount that depends on the processor; a wrong mask is off by far more.
-    draft = HFDrafter(random_model(config, IMPLEMENTATION, torch.float64), ()).draft(asked)
+    draft = TransformersDrafter(random_model(config, IMPLEMENTATION, torch.float64), ()).draft(asked)
     expected = reference(random_model(config, "eager", torch.float64), asked, draft)
     assert draft.rows.dtype == np.float32
     assert draft.rows.shape == (len(asked.heads), 6, 36)
@@ -82,14 +83,14 @@ def test_rows_of_the_embedded_model_equal_the_eager_reference_in_float32(convent
     assert {*config.layer_types} == {"sliding_attention", "full_attention"}
     assert config.num_kv_shared_layers
     asked = request(prompt=2 * config.sliding_window, heads=all_heads(config), row_convention=convention)
-    draft = HFDrafter(load_model(MtConfig())[0], ()).draft(asked)
+    draft = TransformersDrafter(load_model(MtConfig())[0], ()).draft(asked)
     np.testing.assert_allclose(draft.rows, reference(eager, asked, draft), atol=1e-5, rtol=0)
     assert draft.rows.sum() > 1
 
 
 def test_heads_come_in_the_order_asked_for() -> None:
     config = gemma4_config()
-    drafter = HFDrafter(random_model(config, IMPLEMENTATION), ())
+    drafter = TransformersDrafter(random_model(config, IMPLEMENTATION), ())
     heads = (Head(5, 3), Head(0, 1), Head(5, 0), Head(2, 2))
     straight = drafter.draft(request(heads=heads)).rows
     np.testing.assert_array_equal(drafter.draft(request(heads=heads[::-1])).rows, straight[::-1])
@@ -97,7 +98,7 @@ def test_heads_come_in_the_order_asked_for() -> None:
 
 def test_a_source_that_left_the_sliding_window_gets_no_weight() -> None:
     config = gemma4_config(window=16)
-    drafter = HFDrafter(random_model(config, IMPLEMENTATION), ())
+    drafter = TransformersDrafter(random_model(config, IMPLEMENTATION), ())
     asked = DraftRequest(some_ids(60), (0, 20), (), 3, (Head(0, 0), Head(2, 0)))
     rows = drafter.draft(asked).rows
     assert np.all(rows[0] == 0.0)
@@ -124,8 +125,8 @@ def live_steps() -> list[DraftRequest]:
     return steps
 
 
-def test_a_kept_cache_gives_the_same_drafts_as_a_fresh_drafter(drafter: HFDrafter) -> None:
-    fresh = HFDrafter(drafter.model, ())
+def test_a_kept_cache_gives_the_same_drafts_as_a_fresh_drafter(drafter: TransformersDrafter) -> None:
+    fresh = TransformersDrafter(drafter.model, ())
     for asked in live_steps():
         cached = drafter.draft(asked)
         same(cached, fresh.draft(DraftRequest(**{**vars(asked), "stream": ""})))
@@ -134,7 +135,7 @@ def test_a_kept_cache_gives_the_same_drafts_as_a_fresh_drafter(drafter: HFDrafte
     drafter.forget("never seen")
 
 
-def test_only_what_changed_is_computed_again(drafter: HFDrafter) -> None:
+def test_only_what_changed_is_computed_again(drafter: TransformersDrafter) -> None:
     first, second, third = [*live_steps()[1:3], live_steps()[4]]
     assert drafter.draft(first).n_prefilled == len(first.prompt_ids)
     drafter.draft(second)
@@ -144,7 +145,9 @@ def test_only_what_changed_is_computed_again(drafter: HFDrafter) -> None:
     drafter.forget("a")
 
 
-def test_a_pass_that_fails_leaves_no_cache_behind(drafter: HFDrafter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pass_that_fails_leaves_no_cache_behind(
+    drafter: TransformersDrafter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = live_steps()[0]
     expected = drafter.draft(asked)
     layer = drafter.model.model.layers[3]
@@ -158,13 +161,13 @@ def test_a_pass_that_fails_leaves_no_cache_behind(drafter: HFDrafter, monkeypatc
     drafter.forget("a")
 
 
-def test_without_heads_the_tokens_are_the_same_and_there_are_no_rows(drafter: HFDrafter) -> None:
+def test_without_heads_the_tokens_are_the_same_and_there_are_no_rows(drafter: TransformersDrafter) -> None:
     plain = drafter.draft(request(heads=()))
     assert plain.rows.shape == (0, 6, 36)
     assert plain.token_ids == drafter.draft(request()).token_ids
 
 
-def test_tokens_and_log_probabilities_are_greedy(drafter: HFDrafter) -> None:
+def test_tokens_and_log_probabilities_are_greedy(drafter: TransformersDrafter) -> None:
     asked = request()
     draft = drafter.draft(asked)
     ids = torch.tensor([[*asked.prompt_ids, *asked.prefix_ids, *draft.token_ids]])
@@ -177,12 +180,12 @@ def test_tokens_and_log_probabilities_are_greedy(drafter: HFDrafter) -> None:
 
 
 @pytest.mark.parametrize("convention", ["own", "predicting"])
-def test_the_end_of_turn_ends_the_draft_and_is_not_in_it(drafter: HFDrafter, convention: Any) -> None:
+def test_the_end_of_turn_ends_the_draft_and_is_not_in_it(drafter: TransformersDrafter, convention: Any) -> None:
     asked = request(n=8, row_convention=convention)
     full = drafter.draft(asked)
     later = next(i for i, token in enumerate(full.token_ids) if i and token not in full.token_ids[:i])
     for stop in (0, later):
-        ended = HFDrafter(drafter.model, (full.token_ids[stop],)).draft(asked)
+        ended = TransformersDrafter(drafter.model, (full.token_ids[stop],)).draft(asked)
         assert ended.token_ids == full.token_ids[:stop]
         assert (full.finish, ended.finish) == ("length", "end_of_turn")
         assert ended.rows.shape == (2, stop, 36)
@@ -190,16 +193,16 @@ def test_the_end_of_turn_ends_the_draft_and_is_not_in_it(drafter: HFDrafter, con
         assert len(ended.log_probs) == stop
 
 
-def test_a_length_bound_draft_has_the_own_row_of_its_last_token(drafter: HFDrafter) -> None:
+def test_a_length_bound_draft_has_the_own_row_of_its_last_token(drafter: TransformersDrafter) -> None:
     short, long = (drafter.draft(request(n=n, row_convention="own")) for n in (3, 4))
     assert len(short.token_ids) == 3
     np.testing.assert_allclose(short.rows, long.rows[:, :3], atol=1e-4)
     assert (short.n_forward, drafter.draft(request(n=3)).n_forward) == (3, 2)
 
 
-def test_threads_that_draft_at_once_get_their_own_rows(drafter: HFDrafter) -> None:
+def test_threads_that_draft_at_once_get_their_own_rows(drafter: TransformersDrafter) -> None:
     requests = [request(prompt=40 + i, stream=f"t{i}", heads=(Head(i % 6, i % 4),)) for i in range(4)]
-    expected = [HFDrafter(drafter.model, ()).draft(asked) for asked in requests]
+    expected = [TransformersDrafter(drafter.model, ()).draft(asked) for asked in requests]
     found: dict[int, list[Draft]] = {i: [] for i in range(4)}
 
     def work(index: int) -> None:

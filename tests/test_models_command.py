@@ -135,8 +135,6 @@ def test_language_models_in_two_layouts_are_read_in_that_of_transformers(tmp_pat
     folder = model_folder(tmp_path / "model", "config.json", "a.safetensors")
     (folder / "params.json").write_text('{"dim": 4096}')
     assert missing_files(folder) == []
-    (folder / "params.json").write_text('{"multimodal": {"whisper_model_args": {}}}')
-    assert missing_files(folder) == ["tekken.json", "consolidated*.safetensors"]
 
 
 def test_the_embedded_models_are_here(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

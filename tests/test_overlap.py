@@ -17,7 +17,7 @@ from agent.asr.contract import SAMPLE_RATE_HZ
 from agent.asr.record import RecordingRecogniser
 from agent.config import load, preset_path
 from agent.models import ModelCache
-from agent.mt.hf import HFDrafter
+from agent.mt.transformers import TransformersDrafter
 from agent.session import Session
 from agent.words import Hypothesis, SourceWord
 
@@ -77,11 +77,11 @@ def test_drafting_beside_the_aligner_says_the_same_in_every_chunk(
 
 def test_a_draft_runs_while_the_aligner_does_and_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The aligner does not answer before the draft that was announced is made."""
-    began, draft, ahead, align = threading.Semaphore(0), HFDrafter.draft, Session.ahead, Planted.align
+    began, draft, ahead, align = threading.Semaphore(0), TransformersDrafter.draft, Session.ahead, Planted.align
     main, made = threading.get_ident(), {True: 0, False: 0}
     announced: list[Hypothesis] = []
 
-    def watched(drafter: HFDrafter, request: Any) -> Any:
+    def watched(drafter: TransformersDrafter, request: Any) -> Any:
         made[threading.get_ident() == main] += 1
         return draft(drafter, request)
 
@@ -95,7 +95,7 @@ def test_a_draft_runs_while_the_aligner_does_and_is_not_made_again(monkeypatch: 
         assert began.acquire(timeout=60)
         return align(planted, *args)
 
-    monkeypatch.setattr(HFDrafter, "draft", watched)
+    monkeypatch.setattr(TransformersDrafter, "draft", watched)
     monkeypatch.setattr(Session, "ahead", drafted)
     monkeypatch.setattr(Planted, "align", late)
     _, lines, planted = demo_run(monkeypatch, 20.0, ("policy.confirmations", 0), ends=False)

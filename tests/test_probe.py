@@ -28,6 +28,7 @@ from agent.cli.main import alignatt, simulstream
 from agent.errors import UserError
 from agent.mt import model_check
 from agent.mt.attention import IMPLEMENTATION, AttentionCall
+from agent.mt.checkpoint import read_config
 from agent.mt.head_sets import load
 from agent.paths import PROJECT
 from demo.make.calibrate import write_corpus
@@ -103,7 +104,7 @@ def test_other_architectures_are_refused_with_the_reason(
 ) -> None:
     config.save_pretrained(tmp_path)
     with pytest.raises(UserError, match=reason):
-        model_check.refuse(model_check.model_config(agent_config.MtConfig(model=str(tmp_path))), "X")
+        model_check.refuse(read_config(agent_config.MtConfig(model=str(tmp_path))), "X")
     out = tmp_path / "out"
     assert alignatt(["probe", str(tmp_path), *corpus(tmp_path), "--output", str(out)]) == 2
     calibrate = ["heads", "calibrate", "--set", f"mt.model={tmp_path}", "--output", str(out / "x.json")]

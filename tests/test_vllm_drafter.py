@@ -1,4 +1,4 @@
-"""The ``vllm`` engine: the same drafts as ``hf``, many at once, cancelled, restarted and ended.
+"""The `vllm` backend: the same drafts as `transformers`, many at once, cancelled, restarted and ended.
 
 What needs an engine runs in one subprocess (`vllm_drafter_run`) for all tests.
 """
@@ -23,9 +23,10 @@ from tiny import gemma4_config
 
 import agent.mt.vllm
 from agent.errors import UserError
+from agent.mt.checkpoint import Checkpoint, open_checkpoint
 from agent.mt.config import MtConfig, VllmConfig
 from agent.mt.drafter import DraftRequest, Head
-from agent.mt.vllm import Checkpoint, VllmDrafter, engine_arguments, load_checkpoint
+from agent.mt.vllm import VllmDrafter, engine_arguments
 from agent.vllm_engine import process as engine_process
 from agent.vllm_engine.thread import EngineError, EngineThread
 
@@ -135,13 +136,13 @@ def test_without_vllm_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPa
     config = MtConfig(backend="vllm", model=str(tiny_model))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="needs vLLM: make vllm"):
-        VllmDrafter(config, load_checkpoint(config))
+        VllmDrafter(config, open_checkpoint(config))
 
 
 def test_the_engine_is_told_what_the_configuration_says(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
     heads = (Head(2, 0), Head(5, 1))
     config = MtConfig(backend="vllm", model=str(tiny_model), max_draft_tokens=12, vllm=VllmConfig(max_num_seqs=4))
-    checkpoint = load_checkpoint(config)
+    checkpoint = open_checkpoint(config)
     monkeypatch.setattr(agent.mt.vllm.torch.cuda, "is_available", lambda: False)
     cpu = engine_arguments(config, checkpoint, heads)
     assert cpu["max_model_len"] == checkpoint.text_config.max_position_embeddings
@@ -245,18 +246,18 @@ def test_an_engine_that_failed_says_why_to_all_who_come_later() -> None:
 
 
 def test_end_tokens_are_those_of_the_hf_engine(tiny_model: Path) -> None:
-    from agent.mt.hf import end_of_turn_ids, load_model
+    from agent.mt.checkpoint import end_of_turn_ids, load_model
 
     config = MtConfig(model=str(tiny_model), device="cpu")
-    assert list(load_checkpoint(config).end_ids) == end_of_turn_ids(*load_model(config))
+    assert list(open_checkpoint(config).end_ids) == end_of_turn_ids(*load_model(config))
     with pytest.raises(UserError, match="No model folder"):
-        load_checkpoint(MtConfig(model="./nothing"))
+        open_checkpoint(MtConfig(model="./nothing"))
 
 
 @needs_vllm
 def test_requests_that_the_engine_cannot_serve_are_refused_before_it_starts(tiny_model: Path) -> None:
     config = MtConfig(backend="vllm", model=str(tiny_model), max_draft_tokens=4, vllm=VllmConfig(max_model_len=64))
-    drafter = VllmDrafter(config, load_checkpoint(config), (Head(2, 0),))
+    drafter = VllmDrafter(config, open_checkpoint(config), (Head(2, 0),))
     request = DraftRequest((5,) * 20, (3, 9), (), 4, (Head(2, 0),))
     for wrong, error, message in (
         ({"heads": (Head(3, 3),)}, ValueError, "without head 3.3"),

@@ -1,4 +1,4 @@
-"""The ``vllm`` engine on the embedded model, beside the ``hf`` engine: ``vllm_drafter_run.py OUT``.
+"""The `vllm` backend on the embedded model, beside the `transformers` backend: ``vllm_drafter_run.py OUT``.
 
 One process with one engine for all tests; OUT receives the pickled results. The last part kills the engine twice.
 """

@@ -181,25 +181,14 @@ class Stabilizer:
         self._live: tuple[SourceWord, ...] = ()
         self.committed_until_s = 0.0
 
-    def update(
-        self, words: Sequence[SourceWord], now_s: float, ends: Sequence[bool] | None = None, is_late: bool = False
-    ) -> Hypothesis:
-        """One more hypothesis of the live tail. Times in absolute stream seconds, clamped here.
-
-        ``ends`` flags the words that end a sentence, for recognisers that know; by default punctuation tells.
-        ``is_late``: more may have been spoken than is written, so that no silence follows the last word for certain.
-        """
-        if ends is not None:
-            if len(ends) != len(words):
-                raise ValueError(f"{len(ends)} sentence flags for {len(words)} words")
-            tail, flags = tuple(words), list(ends)
-        else:
-            tail = collapse_loops(join_punctuation(words))
-            flags = sentence_ends([word.text for word in tail])
+    def update(self, words: Sequence[SourceWord], now_s: float) -> Hypothesis:
+        """One more hypothesis of the live tail. Times in absolute stream seconds, clamped here."""
+        tail = collapse_loops(join_punctuation(words))
+        flags = sentence_ends([word.text for word in tail])
         tail = clamp_times(tail, self.committed_until_s, now_s)
         self._live = count_stability(self._live, tail)
         self._history.append((self._live, flags))
-        committed = self._commit_sentences(flags) + self._commit_overlong(now_s, is_late)
+        committed = self._commit_sentences(flags) + self._commit_overlong(now_s)
         return Hypothesis(committed, self._live, now_s)
 
     def expect(self, texts: Sequence[str], now_s: float) -> Hypothesis:
@@ -233,10 +222,10 @@ class Stabilizer:
         self._drop(ends[-1] if ends else 0)
         return segments
 
-    def _commit_overlong(self, now_s: float, is_late: bool) -> tuple[tuple[SourceWord, ...], ...]:
+    def _commit_overlong(self, now_s: float) -> tuple[tuple[SourceWord, ...], ...]:
         segments = []
         while self._live and now_s - self._live[0].start_s > self._max_live_s:
-            count = best_cut(self._live, self._live[-1].end_s if is_late else now_s)
+            count = best_cut(self._live, now_s)
             segments.append(self._live[:count])
             self._drop(count)
         return tuple(segments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, Self, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -49,9 +49,6 @@ class AligningRecogniser(Recogniser, Protocol):
 @dataclass(frozen=True)
 class RecogniserConfig(ABC):
     """A kind of recogniser: its fields are its configuration keys, beside ``asr.recogniser``."""
-
-    has_aligner: ClassVar[bool] = False
-    """Whether `open` makes an `AligningRecogniser`."""
 
     @abstractmethod
     def open(self, source_lang: str) -> Recogniser:

@@ -1,7 +1,7 @@
 """A live recogniser from one of clips: the live tail is transcribed again and again, and what is sure is committed.
 
 Each push transcribes and aligns the audio after the last committed word; `agent.asr.commit` says what is committed
-then. A model that writes while it listens goes on from what it wrote for the tail before. Silence costs no decoding and
+then.  Silence costs no decoding and
 makes no words. The audio of a request never exceeds ``max_live_s``.
 """
 
@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -34,30 +33,15 @@ _GAP_S = 0.2
 """The audio of the next tail begins in the gap after the last committed word, at most so long after it."""
 
 T = TypeVar("T")
+T_out = TypeVar("T_out", covariant=True)
 T_in = TypeVar("T_in", contravariant=True)
 
 
-@dataclass(frozen=True)
-class Before(Generic[T]):
-    """The request before of the same tail: what came of it, and how many samples have been cut off its front since."""
+class SpeechToText(Protocol[T_out]):
+    """Transcribes clips."""
 
-    transcription: T
-    n_cut: int
-
-
-class SpeechToText(Protocol[T]):
-    """Transcribes clips. ``delay_s``: how long after a word it is written, unless the clip is over."""
-
-    delay_s: float
-
-    def transcribe(
-        self, samples: Samples, previous: str = "", before: Before[T] | None = None, is_over: bool = False
-    ) -> T:
-        """What the clip says; ValueError for audio that cannot be transcribed.
-
-        ``previous``: the words that its beginning is known to hold, joined by spaces; ``before``: where they are from.
-        ``is_over``: nobody speaks any more at the end of it.
-        """
+    def transcribe(self, samples: Samples) -> T_out:
+        """What the clip says; ValueError for audio that cannot be transcribed."""
 
 
 class WordTimes(Protocol[T_in]):
@@ -68,32 +52,6 @@ class WordTimes(Protocol[T_in]):
 
     def align(self, samples: Samples, transcription: T_in, start_s: float = 0.0) -> tuple[SourceWord, ...]:
         """The words with absolute times; the clip begins at ``start_s``."""
-
-
-class _Models(Generic[T]):
-    """What transcribes and what times, on one stream's tail."""
-
-    def __init__(self, speech_to_text: SpeechToText[T], word_times: WordTimes[T]) -> None:
-        self._speech_to_text = speech_to_text
-        self._word_times = word_times
-        self.delay_s = speech_to_text.delay_s
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget the stream."""
-        self._last: tuple[T, int] | None = None
-
-    def transcribe(self, samples: Samples, start: int, previous: str, is_over: bool) -> tuple[T, Sequence[str]]:
-        """What the tail that begins at sample ``start`` of the stream says, and its words."""
-        before = Before(self._last[0], start - self._last[1]) if self._last is not None else None
-        transcription = self._speech_to_text.transcribe(samples, previous, before, is_over)
-        self._last = transcription, start
-        return transcription, self._word_times.texts(transcription)
-
-    def align(self, samples: Samples, transcription: T, start_s: float) -> tuple[SourceWord, ...]:
-        """The same with times."""
-        with stage("align"):
-            return self._word_times.align(samples, transcription, start_s)
 
 
 class StreamingRecogniser:
@@ -110,7 +68,8 @@ class StreamingRecogniser:
     ) -> None:
         self.on_words: Callable[[Hypothesis], None] | None = None
         self._is_whole_push = False
-        self._models: _Models[Any] = _Models(speech_to_text, word_times)
+        self._speech_to_text: SpeechToText[Any] = speech_to_text
+        self._word_times: WordTimes[Any] = word_times
         self._detector = detector
         self._max_live_s = max_live_s
         self._slice_s = min(MAX_SLICE_S, max_live_s / 4)
@@ -120,14 +79,12 @@ class StreamingRecogniser:
 
     def reset(self) -> None:
         """Forget the stream; time starts again at 0. Idempotent."""
-        self._models.reset()
         self._detector.reset()
         self._stabilizer.reset()
         self._audio = np.zeros(0, np.float32)
         self._start = 0
         self._heard = 0
         self._decoded_s = 0.0
-        self._was_over = False
         self._live: tuple[SourceWord, ...] = ()
         self.tail_s = 0.0
         self.n_decoded = 0
@@ -150,8 +107,8 @@ class StreamingRecogniser:
         """End of the stream: everything still live is committed."""
         committed: list[tuple[SourceWord, ...]] = []
         self._is_whole_push = False
-        if self._speaks() and (self._detector.last_s > self._decoded_s or self._is_late):
-            committed += self._decode(is_over=True).committed
+        if self._speaks() and self._detector.last_s > self._decoded_s:
+            committed += self._decode().committed
         committed += self._stabilizer.finish(self._now_s).committed
         self._live = ()
         self._cut(self._heard)
@@ -164,11 +121,6 @@ class StreamingRecogniser:
     @property
     def _start_s(self) -> float:
         return self._start / SAMPLE_RATE_HZ
-
-    @property
-    def _is_late(self) -> bool:
-        """Whether more may have been spoken than is written."""
-        return self._models.delay_s > 0 and not self._was_over
 
     def _speaks(self) -> bool:
         """Whether there is anything to transcribe after the last committed word."""
@@ -184,7 +136,7 @@ class StreamingRecogniser:
         if not self._speaks():
             return self._wait()
         if self._decoded_s - self._detector.last_s < min(SETTLE_S, silent_s):
-            return self._decode(is_over=silent_s >= SETTLE_S)
+            return self._decode()
         if silent_s >= MAX_PAUSE_S:
             return self._commit_all()
         # Nobody has spoken since the last hypothesis: it stands, and has survived once more.
@@ -204,29 +156,27 @@ class StreamingRecogniser:
         self._cut(self._heard - round(LEAD_S * SAMPLE_RATE_HZ))
         return hypothesis
 
-    def _decode(self, is_over: bool) -> Hypothesis:
+    def _decode(self) -> Hypothesis:
         first_s = self._detector.first_s(self._start_s)
         if first_s is not None and not self._live:
             self._cut(round((first_s - LEAD_S) * SAMPLE_RATE_HZ))
         self.tail_s = len(self._audio) / SAMPLE_RATE_HZ
         self.n_decoded += 1
-        previous = " ".join(word.text for word in self._live)
-        transcription, texts = self._models.transcribe(self._audio, self._start, previous, is_over)
+        transcription = self._speech_to_text.transcribe(self._audio)
         if self.on_words is not None and self._is_whole_push:
-            self.on_words(self._stabilizer.expect(texts, self._now_s))
-        words = self._models.align(self._audio, transcription, self._start_s)
+            self.on_words(self._stabilizer.expect(self._word_times.texts(transcription), self._now_s))
+        with stage("align"):
+            words = self._word_times.align(self._audio, transcription, self._start_s)
         self._decoded_s = self._now_s
-        self._was_over = is_over
         return self._adopt(words)
 
     def _adopt(self, words: tuple[SourceWord, ...]) -> Hypothesis:
         """``words`` are the present hypothesis of the whole tail."""
-        hypothesis = self._stabilizer.update(words, self._now_s, is_late=self._is_late)
+        hypothesis = self._stabilizer.update(words, self._now_s)
         self._live = hypothesis.live
         if hypothesis.committed:
             end_s = self._stabilizer.committed_until_s
-            silent_s = 0.0 if self._is_late else self._now_s - end_s
-            gap_s = self._live[0].start_s - end_s if self._live else silent_s
+            gap_s = (self._live[0].start_s if self._live else self._now_s) - end_s
             self._cut(round((end_s + min(gap_s / 2, _GAP_S)) * SAMPLE_RATE_HZ))
         self._make_room()
         return hypothesis

@@ -19,11 +19,11 @@ from agent.run.missing import Finding, State
 if TYPE_CHECKING:
     from agent.config import AgentConfig
     from agent.mt.drafter import DraftRequest
-    from agent.mt.hf import HFDrafter
+    from agent.mt.transformers import TransformersDrafter
     from agent.mt.vllm import VllmDrafter
 
 MAX_ROW_DIFFERENCE = 1e-3
-"""Largest difference of a weight between the ``hf`` engine's rows and eager attention, float32."""
+"""Largest difference of a weight between the `transformers` backend's rows and eager attention, float32."""
 MIN_SAME_PEAK = 0.9
 """Share of rows with the same peak, in half precision."""
 TESTED_TOKENS = 8
@@ -103,11 +103,11 @@ def _recogniser(config: AgentConfig) -> tuple[State, str]:
 def _model(config: AgentConfig) -> tuple[State, str]:
     import torch
 
-    from agent.mt.vllm import load_checkpoint
+    from agent.mt.checkpoint import open_checkpoint
     from agent.paths import resolve
 
     mt = config.mt
-    checkpoint = load_checkpoint(mt)
+    checkpoint = open_checkpoint(mt)
     text = checkpoint.text_config
     layers = f"{text.num_hidden_layers} layers of {text.num_attention_heads} heads"
     shape = f"{mt.model}: {checkpoint.config.model_type}, {layers}"
@@ -147,7 +147,7 @@ def _heads(config: AgentConfig, lacking: Sequence[Finding]) -> tuple[State, str]
 def _self_test(config: AgentConfig) -> tuple[State, str]:
     from agent.models import ModelCache
     from agent.mt.drafter import DraftRequest
-    from agent.mt.hf import HFDrafter
+    from agent.mt.transformers import TransformersDrafter
 
     cache = ModelCache()
     translator = cache.translator(config, config.source_lang, config.target_lang)
@@ -156,7 +156,7 @@ def _self_test(config: AgentConfig) -> tuple[State, str]:
         return "note", f"the policy {config.policy_name} reads no rows"
     prompt = translator.layout.build(["the", "first", "words", "of", "a", "talk."])
     request = DraftRequest(prompt.ids, prompt.source_span, (), TESTED_TOKENS, selection.heads, selection.convention)
-    if isinstance(translator.drafter, HFDrafter):
+    if isinstance(translator.drafter, TransformersDrafter):
         return _compare_with_eager(translator.drafter, request)
     try:
         report = cast("VllmDrafter", translator.drafter).self_test()
@@ -169,8 +169,8 @@ def _self_test(config: AgentConfig) -> tuple[State, str]:
     return "ok", text
 
 
-def _compare_with_eager(drafter: HFDrafter, request: DraftRequest) -> tuple[State, str]:
-    """A draft's rows by the ``hf`` engine, ``[heads, tokens, source tokens]``, against the same model's eager ones."""
+def _compare_with_eager(drafter: TransformersDrafter, request: DraftRequest) -> tuple[State, str]:
+    """Rows of a draft of the `transformers` backend, ``[heads, tokens, source tokens]``, against eager attention."""
     import torch
 
     from agent.mt.attention import IMPLEMENTATION, eager_rows

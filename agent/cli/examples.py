@@ -75,6 +75,10 @@ alignatt probe demo/model --tgt-lang de --corpus out/corpus/en-de.en out/corpus/
 alignatt models download Qwen/Qwen3-ASR-1.7B-hf
 alignatt models download --preset ende-low-a40 --to models
 """,
+    "alignatt keys": """\
+alignatt keys margin
+alignatt keys --markdown
+""",
     "alignatt doctor": """\
 alignatt doctor --self-test
 alignatt doctor --preset ende-low --profile a40

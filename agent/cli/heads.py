@@ -88,12 +88,13 @@ def add_corpus(parser: argparse.ArgumentParser) -> None:
 def run_calibrate(args: argparse.Namespace) -> int:
     """Align, score, choose, write."""
     from agent.mt import head_sets, model_check
+    from agent.mt.checkpoint import read_config
     from heads.calibrate import STEPS
     from heads.steps import Steps
 
     config = configuration(args)
     head_sets.check_writable(args.output)
-    model_check.refuse(model_check.model_config(config.mt), config.mt.model)
+    model_check.refuse(read_config(config.mt), config.mt.model)
     steps = Steps(ALIGN, LOAD, *STEPS)
     prepared, subject = _prepared(args, config, steps)
     done = _calibrated(args, prepared, subject, steps)

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import NoReturn
 
 from agent import __version__
-from agent.cli import doctor, evaluation, heads, models
+from agent.cli import doctor, evaluation, heads, keys, models
 from agent.cli.options import COMPLETION, add_configuration, page, settings, whole
 from agent.errors import EXIT_USER_ERROR, UserError
 
@@ -142,7 +142,7 @@ def alignatt_parser() -> argparse.ArgumentParser:
     parser = page(argparse.ArgumentParser("alignatt", description=description), COMPLETION)
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", required=True)
-    for module in (evaluation, heads, models, doctor):
+    for module in (evaluation, heads, models, keys, doctor):
         module.add_parsers(subparsers)
     return parser
 

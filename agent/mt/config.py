@@ -14,6 +14,7 @@ class PromptConfig:
     """The chat turns around the source; ``{source_language}`` and ``{target_language}`` become English names."""
 
     system: str = "Translate {source_language} speech to {target_language}."
+    """The system turn; empty for templates that have none."""
     header: str = ""
     """One line before the source inside the user turn; may be empty."""
     template: str = ""

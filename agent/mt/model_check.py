@@ -7,37 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer
-
 from agent.errors import UserError
 from agent.mt import head_sets
+from agent.mt.checkpoint import read_config, read_tokenizer
 from agent.mt.config import MtConfig
 from agent.mt.prompt import PromptLayout
-from agent.paths import resolve
 
 ATTENTION_LAYERS = ("attention", "full_attention", "sliding_attention", "chunked_attention")
 STATE_SPACE_KEYS = ("state_size", "ssm_state_size", "ssm_cfg", "mamba_d_state", "attn_layer_period", "rescale_every")
 """Keys that only configurations with recurrent layers have."""
-
-
-def model_config(config: MtConfig) -> Any:
-    """The Transformers configuration of a model. UserError when there is none."""
-    return _from_pretrained(AutoConfig, config)
-
-
-def tokenizer(config: MtConfig) -> Any:
-    """The tokenizer of a model. UserError when there is none."""
-    return _from_pretrained(AutoTokenizer, config)
-
-
-def _from_pretrained(kind: Any, config: MtConfig) -> Any:
-    path = resolve(config.model)
-    revision = {"revision": config.revision} if config.revision else {}
-    try:
-        return kind.from_pretrained(str(path) if path.is_dir() else config.model, **revision)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"Cannot read the model {config.model}: {reason} Give a folder or a hub id.") from error
 
 
 def refuse(config: Any, name: str) -> None:
@@ -71,9 +49,9 @@ def check(mt: MtConfig, source_lang: str, target_lang: str) -> list[str]:
     direction = f"{source_lang}-{target_lang}"
     path = head_sets.head_set_path(mt.head_set, source_lang, target_lang)
     heads = head_sets.load(path)
-    refuse(of_model := model_config(mt), mt.model)
+    refuse(of_model := read_config(mt), mt.model)
     text = of_model.get_text_config()
-    layout = PromptLayout(tokenizer(mt), mt.prompt, source_lang, target_lang)
+    layout = PromptLayout(read_tokenizer(mt), mt.prompt, source_lang, target_lang)
     if heads.direction != direction:
         raise UserError(f"Head set {path} is for {heads.direction}, not {direction}; give one for it.")
     if (heads.n_layers, heads.n_heads) != (text.num_hidden_layers, text.num_attention_heads):

@@ -1,7 +1,7 @@
-"""The ``vllm`` engine: drafts of any number of sessions, batched by one AsyncLLM, rows from `vllm_rows`.
+"""The ``vllm`` backend: drafts of any number of sessions, batched by one AsyncLLM, rows from `vllm_rows`.
 
-vLLM is imported when the first draft is asked for. Tokens are those of stock vLLM, and in float32 those of the ``hf``
-engine. docs/engines.md says how to choose between the two and what each setting does.
+vLLM is imported when the first draft is asked for. Tokens are those of stock vLLM, and in float32 those of the
+``transformers`` backend. docs/engines.md says how to choose between the two and what each setting does.
 """
 
 from __future__ import annotations
@@ -14,18 +14,16 @@ from concurrent.futures import CancelledError, Future
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from agent.errors import UserError
+from agent.mt.checkpoint import Checkpoint
 from agent.mt.config import MtConfig
 from agent.mt.drafter import Draft, DraftRequest, Finish, Head
-from agent.mt.hf import checkpoint_name, end_of_turn_ids
 from agent.mt.units import likely_unit_starts
 from agent.stages import CLOCK, move, stage
 from agent.vllm_engine.arguments import common_arguments, cpu_environment, require_vllm
@@ -53,39 +51,6 @@ MAX_GUESS_LOGITS = 2**27
 
 class DraftCancelledError(RuntimeError):
     """The stream was closed while it was drafted for."""
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """What is known of a model without its weights. ``config``: Transformers' configuration of the whole model."""
-
-    name: str
-    config: Any
-    tokenizer: Any
-    end_ids: tuple[int, ...]
-
-    @property
-    def text_config(self) -> Any:
-        """Configuration of the language model."""
-        return self.config.get_text_config()
-
-
-def load_checkpoint(config: MtConfig) -> Checkpoint:
-    """Configuration and tokenizer of ``config.model``. UserError when they are absent or cannot be used."""
-    name = checkpoint_name(config)
-    revision = {"revision": config.revision} if config.revision else {}
-    try:
-        model_config = AutoConfig.from_pretrained(name, **revision)
-        tokenizer = AutoTokenizer.from_pretrained(name, **revision)
-        try:
-            generation = GenerationConfig.from_pretrained(name, **revision)
-        except OSError:  # it has none: its end tokens are in the configuration
-            generation = GenerationConfig.from_model_config(model_config)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"Cannot load mt.model {config.model}: {reason} Give a folder or download it.") from error
-    end_ids = end_of_turn_ids(SimpleNamespace(generation_config=generation), tokenizer)
-    return Checkpoint(name, model_config, tokenizer, tuple(end_ids))
 
 
 def engine_arguments(
@@ -161,7 +126,7 @@ class VllmDrafter:
         self._max_length = max_length(config, checkpoint)
         self._max_rows = config.max_draft_tokens + 1
         self._numbers = itertools.count()
-        self._running: dict[str, set[Future[_Growing]]] = {}
+        self._running: dict[str, set[Future[_PartialDraft]]] = {}
         self._lock = threading.Lock()
 
     def draft(self, request: DraftRequest) -> Draft:
@@ -226,8 +191,8 @@ class VllmDrafter:
                 f"{self._max_length} tokens of mt.vllm.max_model_len (or of the model)."
             )
 
-    async def _draft(self, engine: Any, request: DraftRequest) -> _Growing:
-        draft = _Growing(request, self._end_ids)
+    async def _draft(self, engine: Any, request: DraftRequest) -> _PartialDraft:
+        draft = _PartialDraft(request, self._end_ids)
         guess = draft.usable_guess(MAX_GUESS_LOGITS // self._n_vocabulary)
         while draft.finish is None:
             part = await self._part(engine, draft, guess)
@@ -237,7 +202,7 @@ class VllmDrafter:
             guess = ()
         return draft
 
-    async def _part(self, engine: Any, draft: _Growing, guess: tuple[int, ...]) -> _Part | None:
+    async def _part(self, engine: Any, draft: _PartialDraft, guess: tuple[int, ...]) -> _Part | None:
         """One request to the engine, which goes on from what the draft has."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
@@ -285,7 +250,7 @@ class VllmDrafter:
             part.take_rows(self._ordered(captured, request), captured.refused_token, draft.own)
         return part
 
-    async def _fetch(self, engine: Any, key: str, draft: _Growing, known: CapturedRows | None) -> CapturedRows:
+    async def _fetch(self, engine: Any, key: str, draft: _PartialDraft, known: CapturedRows | None) -> CapturedRows:
         """Rows of a request; ``known`` where there are none beyond what was fetched before."""
         began = CLOCK()
         captured = merge(await engine.collective_rpc("fetch_rows", args=(key,))) or known
@@ -298,7 +263,7 @@ class VllmDrafter:
         """Rows of the request's heads, in its order."""
         return captured.rows[[self._order[head] for head in request.heads]]
 
-    def _row_args(self, draft: _Growing, key: str, max_tokens: int, n_guess: int) -> dict[str, Any] | None:
+    def _row_args(self, draft: _PartialDraft, key: str, max_tokens: int, n_guess: int) -> dict[str, Any] | None:
         request, rule = draft.request, draft.request.stop
         if not request.heads:
             return None
@@ -364,7 +329,7 @@ class _Part:
         self.rows = rows[:, own:]
 
 
-class _Growing:
+class _PartialDraft:
     """A draft that is put together of parts.
 
     ``prefill_s``: seconds from each request to its first token, with what it waited for the engine. ``replay_s``: until

@@ -16,10 +16,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from agent.mt.checkpoint import load_model
 from agent.mt.config import MtConfig
 from agent.mt.drafter import Head, RowConvention
 from agent.mt.head_sets import SETS, save
-from agent.mt.hf import load_model
 from demo.language import Unit, alignment, realise, sample_document, spoken_units
 from demo.language.realisation import join
 from demo.make.examples import DIRECTIONS

@@ -30,6 +30,8 @@ from eval.submission import contents
 from eval.submission.contents import Entry, Submission
 
 HERE = Path(__file__).parent
+NOT_PACKED = ("__pycache__", "build", "*.egg-info", "tests")
+"""What of a package's folder no wheel is built from."""
 
 
 def build(
@@ -92,7 +94,7 @@ def build_wheels(folder: Path) -> list[Path]:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(PROJECT / name, source / name)
     for package in ("agent", "heads", "eval", "demo", "vllm_rows"):
-        shutil.copytree(PROJECT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PROJECT / package, source / package, ignore=shutil.ignore_patterns(*NOT_PACKED))
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
     done = subprocess.run(
         [*command, "-w", str(target), str(source), str(source / "vllm_rows")],

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.asr.aligned import AlignerConfig
 from agent.asr.contract import SAMPLE_RATE_HZ
 from agent.asr.qwen3.checkpoint import open_checkpoint
-from agent.asr.qwen3.config import Qwen3Config
+from agent.asr.qwen3.config import AlignerConfig, Qwen3Config
 from agent.asr.qwen3.engine import Aligner, Classifier, Generator, Transcriber, Transcription
 from agent.asr.qwen3.prompt import language_name
 from agent.asr.qwen3.words import split_words

@@ -58,8 +58,6 @@ class Transcription:
 class Transcriber:
     """Speech to text. ``language``: English name of the language that is forced, empty to let the model tell."""
 
-    delay_s = 0.0
-
     def __init__(
         self,
         generator: Generator,
@@ -74,13 +72,8 @@ class Transcriber:
         self._context = context
         self._reuse_windows = reuse_windows
 
-    def transcribe(
-        self, samples: Samples, previous: str = "", before: object = None, is_over: bool = False
-    ) -> Transcription:
-        """What ``samples`` (float32 mono 16 kHz, at most 300 s) say.
-
-        What was said of less of it makes no difference. ValueError for audio that is not finite and 1-D.
-        """
+    def transcribe(self, samples: Samples) -> Transcription:
+        """What ``samples`` say: float32 mono 16 kHz, at most 300 s. ValueError for audio that is not finite and 1-D."""
         audio = prepare(samples, self._reuse_windows)
         prompt = recognition_prompt(len(audio.pieces), self._language, self._context)
         room = MIN_NEW_TOKENS + math.ceil(TOKENS_PER_S * audio.duration_s)

@@ -1,4 +1,4 @@
-"""The ``hf`` engine: greedy drafts from Transformers, rows from the SDPA capture, a KV cache kept per stream."""
+"""The ``transformers`` backend: greedy drafts, rows from the SDPA capture, a KV cache kept per stream."""
 
 from __future__ import annotations
 
@@ -6,35 +6,29 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import transformers
-from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import DynamicCache
 
-from agent.errors import UserError
-from agent.mt.attention import IMPLEMENTATION, RowCapture, capturing
-from agent.mt.config import MtConfig
+from agent.mt.attention import RowCapture, capturing
 from agent.mt.drafter import Draft, DraftRequest, Finish, common_prefix
-from agent.paths import resolve
 from agent.stages import locked, stage
 
 MAX_KEPT_STREAMS = 64
 
 
 @dataclass
-class _Kept:
+class _StreamCache:
     """KV cache of a stream and the token ids it holds, position by position."""
 
     ids: list[int]
     cache: Any
 
 
-class HFDrafter:
+class TransformersDrafter:
     """A decoder-only Transformers model as a `Drafter`.
 
     One forward pass at a time; calls from other threads wait. ``model`` must use the capture's attention
@@ -45,7 +39,7 @@ class HFDrafter:
         self.model = model
         self._end_ids = frozenset(end_ids)
         self._threads = threads
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept: OrderedDict[str, _StreamCache] = OrderedDict()
         self._lock = threading.Lock()
 
     def forget(self, stream: str) -> None:
@@ -80,21 +74,21 @@ class HFDrafter:
                 self._kept.popitem(last=False)
         return decoding.draft(n_prefilled=len(new_ids))
 
-    def _reuse(self, stream: str, ids: list[int]) -> _Kept:
+    def _reuse(self, stream: str, ids: list[int]) -> _StreamCache:
         """The stream's cache cut back to the longest prefix shared with ``ids`` (the last token is always redone)."""
         kept = self._kept.pop(stream, None) if stream else None
         if kept is None:
             # A cache without configuration keeps whole layers, also for sliding windows: it can be cut anywhere.
-            kept = _Kept([], DynamicCache())
+            kept = _StreamCache([], DynamicCache())
         self._cut(kept, common_prefix(kept.ids, ids[:-1]))
         return kept
 
-    def _cut(self, kept: _Kept, length: int) -> None:
+    def _cut(self, kept: _StreamCache, length: int) -> None:
         if length < len(kept.ids):
             kept.cache.crop(length - len(kept.ids))  # negative: how many positions to drop
             del kept.ids[length:]
 
-    def _forward(self, kept: _Kept, ids: list[int], capture: RowCapture | None, n_last: int) -> torch.Tensor:
+    def _forward(self, kept: _StreamCache, ids: list[int], capture: RowCapture | None, n_last: int) -> torch.Tensor:
         """Run ``ids`` after what ``kept`` holds; float32 logits ``[n_last, vocabulary]`` of the last positions."""
         if capture is not None:
             capture.start_pass(n_last)
@@ -170,49 +164,3 @@ class _Decoding:
             return np.zeros((0, n_tokens, end - start), dtype=np.float32)
         rows: npt.NDArray[np.float32] = self.capture.rows()[:, self._own : n_tokens + self._own].numpy()
         return rows
-
-
-def checkpoint_name(config: MtConfig) -> str:
-    """Folder or hub id of ``config.model``. UserError for a folder without weights and for what is neither."""
-    path = resolve(config.model)
-    if not path.is_dir() and (config.model.startswith((".", "/", "~", "demo/")) or config.model.count("/") != 1):
-        raise UserError(f"No model folder {config.model}: give a folder or hub id with --set mt.model=…")
-    if path.is_dir() and not any(path.glob("*.safetensors")):
-        raise UserError(f"Model folder {path} has no *.safetensors weights; download or build them there.")
-    return str(path) if path.is_dir() else config.model
-
-
-def load_model(config: MtConfig, attention: str = IMPLEMENTATION) -> tuple[Any, Any]:
-    """(model in eval mode, tokenizer) of ``config.model``. UserError when the weights are absent or cannot be used."""
-    name = checkpoint_name(config)
-    dtype = getattr(torch, config.dtype, None)
-    if not isinstance(dtype, torch.dtype):
-        raise UserError(f"Key 'mt.dtype': '{config.dtype}' is no number type; use float32, bfloat16 or float16.")
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    revision = {"revision": config.revision} if config.revision else {}
-    if weights_file(config):
-        transformers.utils.logging.disable_progress_bar()  # one small file: nothing to wait for
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **revision)
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, attn_implementation=attention, **revision)
-        loaded: Any = model
-        loaded = loaded.to(device).eval()
-    except (OSError, ValueError, RuntimeError, AssertionError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"Cannot load mt.model {config.model}: {reason} Give a folder or download it.") from error
-    return loaded, tokenizer
-
-
-def end_of_turn_ids(model: Any, tokenizer: Any) -> list[int]:
-    """Every token id that ends an assistant turn: the model's and the tokenizer's end tokens."""
-    listed = model.generation_config.eos_token_id
-    ids = set(listed if isinstance(listed, list) else [] if listed is None else [listed])
-    if tokenizer.eos_token_id is not None:
-        ids.add(tokenizer.eos_token_id)
-    return sorted(ids)
-
-
-def weights_file(config: MtConfig) -> Path | None:
-    """The single weight file of a local model folder, for manifests."""
-    files = sorted(resolve(config.model).glob("*.safetensors"))
-    return files[0] if len(files) == 1 else None

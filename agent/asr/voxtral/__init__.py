@@ -1,1 +1,0 @@
-"""Voxtral Realtime on vLLM."""
