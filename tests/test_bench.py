@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from qwen3_sounds import chirp
-from test_fewer_tokens import spoken
+from scripted import spoken
 from transformers import AutoConfig, AutoTokenizer
 
 from agent.asr.contract import SAMPLE_RATE_HZ
