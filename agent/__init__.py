@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agent.agent import AlignAttAgent
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["AlignAttAgent", "__version__"]
 
 

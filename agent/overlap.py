@@ -28,7 +28,7 @@ def listen(recogniser: Recogniser, on_words: Callable[[Hypothesis], None]) -> No
 
 
 @dataclass(frozen=True)
-class _Drafted:
+class _TimedDraft:
     tail: Tail | None
     seconds: Mapping[Stage, float]
 
@@ -39,7 +39,7 @@ class BesideAligner:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._pool = ThreadPoolExecutor(1, "translation")
-        self._pending: Future[_Drafted] | None = None
+        self._pending: Future[_TimedDraft] | None = None
 
     def begin(self, expected: Hypothesis) -> None:
         """Draft for what the next `step` is going to be about."""
@@ -69,10 +69,10 @@ class BesideAligner:
         self._pool.shutdown()
         self._session.close()  # forgets what it left
 
-    def _draft(self, expected: Hypothesis) -> _Drafted:
+    def _draft(self, expected: Hypothesis) -> _TimedDraft:
         with stages.measure() as timer:
             tail = self._session.ahead(expected)
-            return _Drafted(tail, timer.spent())
+            return _TimedDraft(tail, timer.spent())
 
 
 def _split_wait(seconds: Mapping[Stage, float]) -> None:

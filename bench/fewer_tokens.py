@@ -35,7 +35,7 @@ ABOUT = (
 
 
 @dataclass(frozen=True)
-class Spent:
+class Cost:
     """What streams said, step by step, and what the engine did for it."""
 
     texts: tuple[tuple[str, ...], ...]
@@ -48,7 +48,7 @@ class Spent:
 
 def translate(
     config: AgentConfig, setting: str, models: ModelCache, streams: Mapping[str, Iterable[Hypothesis]]
-) -> Spent:
+) -> Cost:
     """Run streams of hypotheses through one session each, with one of ``SETTINGS``."""
     translator = models.translator(config, config.source_lang, config.target_lang)
     early_stop, reuse_drafts, release_held = SETTINGS[setting]
@@ -61,7 +61,7 @@ def translate(
         texts.append(tuple("".join(record.accepted for record in records) for records in steps))
         decisions += [record.decision for records in steps for record in records if record.decision is not None]
     work = [decision.work for decision in decisions]
-    return Spent(
+    return Cost(
         tuple(texts),
         sum(decision.acceptance.n_tokens for decision in decisions),
         sum(w.n_decoded for w in work),
@@ -73,8 +73,8 @@ def translate(
 
 def measure(options: Options) -> Result:
     """Each preset with each setting; presets that differ in nothing are run once."""
-    models, known = ModelCache(), dict[tuple[AgentConfig, str], Spent]()
-    spent: dict[str, list[Spent]] = {name: [] for name in SETTINGS}
+    models, known = ModelCache(), dict[tuple[AgentConfig, str], Cost]()
+    spent: dict[str, list[Cost]] = {name: [] for name in SETTINGS}
     with tqdm(total=len(options.presets) * len(SETTINGS), unit="run", desc="fewer tokens") as progress:
         for name in SETTINGS:
             for preset in options.presets:
@@ -94,7 +94,7 @@ def _streams(config: AgentConfig, options: Options) -> dict[str, list[Hypothesis
     return {name: [*(step.hypothesis for step in talk.steps), talk.final] for name, talk in recorded.items()}
 
 
-def tabulate(spent: Mapping[str, Sequence[Spent]], options: Options) -> Result:
+def tabulate(spent: Mapping[str, Sequence[Cost]], options: Options) -> Result:
     """The table of all runs: by setting, one of each preset."""
     plain = spent["plain drafts"]
     totals = [_row("all", name, runs, plain) for name, runs in spent.items()]
@@ -108,7 +108,7 @@ def tabulate(spent: Mapping[str, Sequence[Spent]], options: Options) -> Result:
     return Result("fewer-tokens", "Decoded tokens per committed token", ABOUT, columns, (*totals, *rows), settings)
 
 
-def _row(preset: str, setting: str, runs: Sequence[Spent], plain: Sequence[Spent]) -> tuple[Cell, ...]:
+def _row(preset: str, setting: str, runs: Sequence[Cost], plain: Sequence[Cost]) -> tuple[Cell, ...]:
     n_committed = sum(run.n_committed for run in runs)
     counts = [sum(getattr(run, name) for run in runs) for name in ("n_decoded", "n_passes", "n_computed", "n_calls")]
     same = [run.texts for run in runs] == [run.texts for run in plain]

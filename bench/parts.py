@@ -14,7 +14,6 @@ PARTS = {
     "transformers": "bench.transformers_rows",
     "fewer-tokens": "bench.fewer_tokens",
     "vllm-capture": "bench.vllm_capture",
-    "asr-windows": "bench.asr_windows",
 }
 """Name and module of each part, in the order of the page. A part is imported only when it is run."""
 GPU_PARTS = ("vllm-capture",)

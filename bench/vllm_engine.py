@@ -6,7 +6,6 @@ twice: by the clock, and of the engine process's own processor time, which other
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import os
 import time
@@ -68,14 +67,6 @@ def engine_modes() -> dict[str, dict[str, Any]]:
         for mode in ("PIECEWISE", "FULL_AND_PIECEWISE")
     }
     return {"eager": {**common, "enforce_eager": True}, **graphs}
-
-
-def cpu_s() -> float:
-    """Processor time of this process and of those that it started, so far."""
-    psutil: Any = importlib.import_module("psutil")  # a requirement of vLLM's, not of ours
-    this = psutil.Process()
-    times = [process.cpu_times() for process in (this, *this.children(recursive=True))]
-    return float(sum(t.user + t.system for t in times))
 
 
 class EngineProcess:

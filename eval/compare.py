@@ -10,7 +10,7 @@ from typing import Any
 from agent.errors import UserError
 from agent.run.folder import SCORES, read
 from eval import table
-from eval.scoring.bootstrap import FEW_TALKS, METRICS, N_RESAMPLES, Comparison, RunStatistics, Unit, compare_runs
+from eval.scoring.bootstrap import FEW_TALKS, METRICS, Comparison, RunStatistics, Unit, compare_runs
 from eval.scoring.segments import read_segments
 from eval.scoring.signature import fields_of
 
@@ -77,7 +77,7 @@ def difference(run: ScoredRun, base: ScoredRun) -> str:
 
 
 def paired_test(
-    runs: Sequence[ScoredRun], baseline: Path | None = None, unit: Unit | None = None, n_resamples: int = N_RESAMPLES
+    runs: Sequence[ScoredRun], baseline: Path | None = None, unit: Unit | None = None
 ) -> tuple[Comparison, dict[str, str]]:
     """Paired bootstrap of the runs against ``baseline`` (default: the first), and the runs left out with the reason.
 
@@ -100,7 +100,7 @@ def paired_test(
             left_out[run.name] = str(error)
     comet = len(judges([run for run in runs if run.name in segments])) == 1
     statistics = {name: RunStatistics.of(rows, comet) for name, rows in segments.items()}
-    return compare_runs(statistics, base.name, unit, n_resamples), left_out
+    return compare_runs(statistics, base.name, unit), left_out
 
 
 def show(runs: Sequence[ScoredRun]) -> None:

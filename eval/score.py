@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent import languages
 from agent.errors import UserError
 from agent.paths import resolve
 from agent.run.folder import CONFIG, LOG, SCORES, SCORES_TABLE, SEGMENTS, TRACE, read, write_atomically, write_json
@@ -28,7 +29,7 @@ from eval.inputs.quotes import Damaged
 from eval.inputs.references import DEMO_TALKS, SEGMENTS_NAME, References, load
 from eval.scoring import comet
 from eval.scoring import omnisteval as omnisteval_run
-from eval.scoring.comet import Judged
+from eval.scoring.comet import CometScores
 from eval.scoring.segments import dump, segments_of
 from eval.scoring.signature import group, signature
 from eval.scoring.wer import word_error_rate
@@ -94,7 +95,7 @@ class Scores:
     rtf: float | None
     erasure: float
     wer: float | None
-    comet: Judged | None
+    comet: CometScores | None
     regime: Regime
     offline: Quality | None
     share_of_offline_bleu: float | None
@@ -135,9 +136,9 @@ def score(folder: Path, options: Options) -> tuple[Scores, list[str]]:
     run = open_run(folder, options)
     latency = run.policy != "offline"
     with tempfile.TemporaryDirectory(prefix="score-") as temporary:
-        inputs = omnisteval_run.prepare(Path(temporary), run.talks, run.references, run.language)
-        figures, instances = omnisteval_run.run(inputs, latency=latency)
-    tokenizer = omnisteval_run.level_of(run.language).bleu_tokenizer
+        scored = Path(temporary), run.talks, run.references, run.language
+        figures, instances = omnisteval_run.run(*scored, latency=latency)
+    tokenizer = languages.get(run.language).bleu_tokenizer
     segments = segments_of(instances, run.references, tokenizer, cu=latency, ca=latency and run.log.timed)
     segments, judged = comet.judge(segments, model) if model else (segments, None)
     offline = offline_quality(run, options)
@@ -199,7 +200,7 @@ def open_run(folder: Path, options: Options) -> Run:
     language = options.language or config.get("target_lang")
     if not isinstance(language, str):
         raise UserError(f"{path.parent} has no {CONFIG} that says target_lang: give --lang.")
-    unit = omnisteval_run.level_of(language).unit
+    unit = languages.get(language).unit
     if config.get("latency_unit", unit) not in (unit, "spm"):
         raise UserError(
             f"{path.parent / CONFIG} has latency_unit {config['latency_unit']} but {language} is scored by {unit}: "
@@ -207,7 +208,7 @@ def open_run(folder: Path, options: Options) -> Run:
         )
     log = read_log(path, options.cumulative_elapsed)
     joined = config.get("detokenizer_type", "simuleval") != "simuleval" or config.get("latency_unit") == "spm"
-    segments, references = _locate(options)
+    segments, references = locate(options.segments, options.references)
     loaded = load(segments, references, language, options.damaged)
     loaded = loaded.subset(options.talks) if options.talks else loaded
     talks = (detokenized(log, config, unit) if joined else log).pick(loaded.talks)
@@ -264,10 +265,10 @@ def write(folder: Path, scores: Scores) -> None:
     write_atomically(folder / SCORES_TABLE, "\n".join(rows) + "\n")
 
 
-def _locate(options: Options) -> tuple[Path, Path]:
+def locate(segments: Path | None, references: Path | None) -> tuple[Path, Path]:
     """Segmentation and references folder: as given, else next to each other, else the demo talks."""
-    folder = options.references or (options.segments.parent if options.segments else resolve(DEMO_TALKS))
-    return options.segments or folder / SEGMENTS_NAME, folder
+    folder = references or (segments.parent if segments else resolve(DEMO_TALKS))
+    return segments or folder / SEGMENTS_NAME, folder
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Sequence[tuple[str, str]]:

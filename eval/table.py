@@ -25,34 +25,34 @@ def row(name: str, scores: Mapping[str, Any], legacy: bool = False) -> list[str]
     return [
         name,
         scores.get("policy") or "–",
-        _number(scores["bleu"], 2),
-        _number(scores["chrf"], 2),
-        _number((scores.get("comet") or {}).get("score"), 4),
-        _number(scores["cu_long_yaal_ms"], 0),
-        _number(scores.get("cu_long_yaal_before_0_1_10_ms") if legacy else None, 0),
-        _number(scores["ca_long_yaal_ms"], 0),
-        _number(scores.get("cu_long_laal_ms"), 0),
-        _number(scores.get("erasure") or None, 3),
-        _number(scores["rtf"], 2),
-        _number(scores.get("wer"), 1, 100),
-        _number(scores.get("share_of_offline_bleu"), 1, 100, "%"),
+        number(scores["bleu"], 2),
+        number(scores["chrf"], 2),
+        number((scores.get("comet") or {}).get("score"), 4),
+        number(scores["cu_long_yaal_ms"], 0),
+        number(scores.get("cu_long_yaal_before_0_1_10_ms") if legacy else None, 0),
+        number(scores["ca_long_yaal_ms"], 0),
+        number(scores.get("cu_long_laal_ms"), 0),
+        number(scores.get("erasure") or None, 3),
+        number(scores["rtf"], 2),
+        number(scores.get("wer"), 1, 100),
+        number(scores.get("share_of_offline_bleu"), 1, 100, "%"),
         _regime(scores.get("regime") or {}),
     ]
 
 
 def offline_row(quality: Mapping[str, Any]) -> list[str]:
     """The row of the cascade with the whole talk at hand; it has no latency."""
-    cells = ["offline", "offline", _number(quality["bleu"], 2), _number(quality["chrf"], 2)]
+    cells = ["offline", "offline", number(quality["bleu"], 2), number(quality["chrf"], 2)]
     return cells + ["–"] * (len(HEADER) - len(cells))
 
 
-def show(rows: Sequence[Sequence[str]], signatures: Sequence[str], title: str = "") -> None:
+def show(rows: Sequence[Sequence[str]], signatures: Sequence[str]) -> None:
     """Print the rows and their signatures. Columns that are empty in every row are left out."""
     keep = [i for i in range(len(HEADER)) if any(cells[i] != "–" for cells in rows)]
     header = [HEADER[i] for i in keep]
     body = [[cells[i] for i in keep] for cells in rows]
     if sys.stdout.isatty():
-        table = Table(title=title or None, box=SIMPLE, padding=(0, 1), pad_edge=False)
+        table = Table(box=SIMPLE, padding=(0, 1), pad_edge=False)
         for i, name in zip(keep, header, strict=True):
             table.add_column(name, justify="left" if i < N_TEXT_COLUMNS else "right", no_wrap=True)
         for cells in body:
@@ -61,7 +61,7 @@ def show(rows: Sequence[Sequence[str]], signatures: Sequence[str], title: str = 
         console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
         console.print(table)
     else:
-        print("\n".join([*([title] if title else []), *plain(header, body)]))
+        print("\n".join(plain(header, body)))
     for signature in dict.fromkeys(signatures):
         print(f"signature: {signature}")
 
@@ -78,8 +78,9 @@ def plain(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _number(value: float | None, digits: int, factor: float = 1.0, unit: str = "") -> str:
-    return "–" if value is None else f"{value * factor:.{digits}f}{unit}"
+def number(value: float | None, digits: int = 2, factor: float = 1.0, unit: str = "") -> str:
+    """A figure, or a dash where there is none."""
+    return "–" if value is None or value != value else f"{value * factor:.{digits}f}{unit}"
 
 
 def _regime(regime: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Word alignments of sentence pairs, without an API: eflomal, or a file of alignments somebody else made.
 
 eflomal (Östling and Tiedemann 2016) is under the GPL and is only ever run as a program. Both directions are estimated
-on the very text that is to be aligned; links that both have are kept (``intersection``), or all of them (``union``).
+on the very text that is to be aligned; links that both have are kept.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from agent.errors import UserError
 from heads.corpus import SentencePair, Span, piece_spans, read_lines, unit_spans
@@ -24,7 +24,6 @@ from heads.score import AlignedPair
 PROGRAM = "eflomal-align"
 Links = frozenset[tuple[Span, Span]]
 """Linked pairs of (source span, target span), in characters of the pair's texts."""
-Symmetrisation = Literal["intersection", "union"]
 
 
 def eflomal_program() -> str:
@@ -47,17 +46,10 @@ def eflomal_version() -> str:
         return "unknown"
 
 
-def eflomal(
-    pairs: Sequence[SentencePair],
-    segment: Callable[[str], Sequence[str]] | None = None,
-    symmetrisation: Symmetrisation = "intersection",
-) -> list[Links]:
-    """Links of every pair; ``segment`` splits the target, see `heads.corpus.piece_spans`.
-
-    The sampler is random: two runs differ in about one link of a hundred.
-    """
+def eflomal(pairs: Sequence[SentencePair]) -> list[Links]:
+    """Links of every pair. The sampler is random: two runs differ in about one link of a hundred."""
     sources = [piece_spans(pair.source) for pair in pairs]
-    targets = [piece_spans(pair.target, segment) for pair in pairs]
+    targets = [piece_spans(pair.target) for pair in pairs]
     with tempfile.TemporaryDirectory(prefix="eflomal-") as scratch:
         folder = Path(scratch)
         for side, spans in (("source", sources), ("target", targets)):
@@ -70,10 +62,9 @@ def eflomal(
             said = done.stderr.strip().splitlines()[-1:] or ["no message"]
             raise UserError(f"{PROGRAM} failed ({said[0]}).")
         forward, reverse = (read_pharaoh(folder / name, len(pairs)) for name in ("forward", "reverse"))
-    both = [a & b if symmetrisation == "intersection" else a | b for a, b in zip(forward, reverse, strict=True)]
     return [
-        frozenset((source[i], target[j]) for i, j in pair)
-        for source, target, pair in zip(sources, targets, both, strict=True)
+        frozenset((source[i], target[j]) for i, j in one & other)
+        for source, target, one, other in zip(sources, targets, forward, reverse, strict=True)
     ]
 
 

@@ -22,7 +22,7 @@ from agent.mt.drafter import RowConvention
 from agent.mt.head_sets import HeadSet
 from agent.mt.prompt import PromptLayout
 from heads.score import AlignedPair, RowStore, all_heads, collect, cut_short
-from heads.select import Candidate, Kind, MeanRows, Scores, bootstrap, candidates, score_heads, stability, winner
+from heads.select import Candidate, Kind, MeanRows, Scores, bootstrap, candidates, score_heads, winner
 
 WHOLE, CUT, CHOICE = STEPS = ("rows of whole sentences", "rows of sentences cut short", "scores and choice of heads")
 """What `calibrate` does, in order."""
@@ -100,7 +100,6 @@ def calibrate(
             "ts_published: every aligned token, peak over the full row",
             "selection": f"{best.name} of {len(found)} candidates, chosen on even pairs, compared on odd pairs",
             "mean_row": mean_row,
-            "split_half": {c: vars(stability(scores[c])) for c in scores},
             "dtype": str(subject.model.dtype).removeprefix("torch."),
             "tools": {
                 "alignatt-agent": __version__,

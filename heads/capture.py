@@ -21,7 +21,7 @@ ROW_SCALE = 2.0**15
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RowRequest:
     """What to read of one sequence: its ``length``, the source columns [start, end), and query ``positions``."""
 
     length: int
@@ -46,7 +46,7 @@ class BatchCapture:
     Padding on the right needs no mask: no real position can see it.
     """
 
-    def __init__(self, heads: Sequence[Head], wanted: Sequence[Wanted]) -> None:
+    def __init__(self, heads: Sequence[Head], wanted: Sequence[RowRequest]) -> None:
         self.heads = tuple(heads)
         self.wanted = tuple(wanted)
         self._by_layer: dict[int, list[int]] = {}

@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 import statistics
-import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,23 +75,9 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def piece_spans(text: str, segment: Callable[[str], Sequence[str]] | None = None) -> list[Span]:
-    """Character spans of the pieces of ``text``; ``segment`` splits runs of Chinese or Japanese into words."""
-    spans = [match.span() for match in _PIECE.finditer(text)]
-    if segment is None:
-        return spans
-    ends, position = set(), 0
-    for word in segment(text):
-        position = text.index(word, position) + len(word)
-        ends.add(position)
-    merged: list[Span] = []
-    for start, end in spans:
-        joins = merged and merged[-1][1] == start and start not in ends and _CJK.match(text[start])
-        if joins and _CJK.match(text[merged[-1][0]]):
-            merged[-1] = (merged[-1][0], end)
-        else:
-            merged.append((start, end))
-    return merged
+def piece_spans(text: str) -> list[Span]:
+    """Character spans of the pieces of ``text``."""
+    return [match.span() for match in _PIECE.finditer(text)]
 
 
 def unit_spans(text: str) -> list[Span]:
@@ -103,25 +88,6 @@ def unit_spans(text: str) -> list[Span]:
 def has_cjk(text: str) -> bool:
     """Whether the text holds Chinese or Japanese characters."""
     return _CJK.search(text) is not None
-
-
-def command_segmenter(command: str, texts: Sequence[str]) -> Callable[[str], Sequence[str]]:
-    """Word segmentation by a program that reads lines and writes them with spaces between words.
-
-    It is run once over all ``texts``. UserError when it fails or changes anything but spaces.
-    """
-    text = "\n".join(texts) + "\n"
-    done = subprocess.run(command, shell=True, input=text, capture_output=True, encoding="utf-8", check=False)
-    lines = done.stdout.splitlines()
-    if done.returncode or len(lines) != len(texts):
-        said = done.stderr.strip().splitlines()[-1:] or [f"{len(lines)} lines for {len(texts)}"]
-        raise UserError(f"The segmenter '{command}' failed ({said[0]}); it must read lines and write as many.")
-    words = {}
-    for text, line in zip(texts, lines, strict=True):
-        if "".join(line.split()) != "".join(text.split()):
-            raise UserError(f"The segmenter '{command}' changes the text: {text[:40]!r} became {line[:40]!r}.")
-        words[text] = line.split()
-    return lambda text: words[text]
 
 
 def read_lines(path: Path) -> list[str]:

@@ -23,14 +23,14 @@ from agent.mt import head_sets, model_check
 from agent.mt.attention import IMPLEMENTATION, capturing, eager_rows
 from agent.mt.checkpoint import end_of_turn_ids, read_config, read_tokenizer
 from agent.mt.config import MtConfig, PromptConfig
-from agent.mt.drafter import DraftRequest
+from agent.mt.drafter import DraftRequest, Head
 from agent.mt.policy.alignatt import AlignAtt
 from agent.mt.prompt import LayoutError, PromptLayout
 from agent.mt.transformers import TransformersDrafter
 from agent.paths import resolve
 from heads.calibrate import Subject
 from heads.capture import ROW_SCALE, BatchCapture
-from heads.score import AlignedPair, Forced, all_heads, force
+from heads.score import AlignedPair, all_heads, force
 
 MAX_DIFFERENCE = {"float32": 1e-3, "float64": 1e-3}
 """Largest difference of a weight between captured and eager rows; half precision is judged by `MIN_SAME_PEAK` alone."""
@@ -74,7 +74,8 @@ def parity(subject: Subject, pair: AlignedPair) -> Parity:
         captured = capture.results()[0].rows.astype(np.float64) / ROW_SCALE
     except RuntimeError as error:
         raise UserError(f"{subject.name} cannot be read: {error}. Use a model whose layers all run on SDPA.") from error
-    expected = _eager(model, forced, heads)
+    rows = eager(model, forced.ids, heads, forced.wanted.source_span)
+    expected = rows[:, list(forced.wanted.positions)].astype(np.float64)
     result = Parity(
         float(np.abs(captured - expected).max()),
         float((captured.argmax(axis=-1) == expected.argmax(axis=-1)).mean()),
@@ -88,13 +89,14 @@ def parity(subject: Subject, pair: AlignedPair) -> Parity:
     return result
 
 
-def _eager(model: Any, forced: Forced, heads: Sequence[Any]) -> Any:
+@torch.inference_mode()
+def eager(model: Any, ids: Sequence[int], heads: Sequence[Head], source_span: tuple[int, int]) -> Any:
+    """Rows ``[heads, tokens, source tokens]`` of a whole sequence by the model's own attention."""
     model.set_attn_implementation("eager")
     try:
-        rows = eager_rows(model, forced.ids, heads, forced.wanted.source_span)
+        return eager_rows(model, ids, heads, source_span).numpy()
     finally:
         model.set_attn_implementation(IMPLEMENTATION)
-    return rows[:, list(forced.wanted.positions)].numpy().astype(np.float64)
 
 
 def time_per_token_ms(subject: Subject, pairs: Sequence[AlignedPair], threads: int) -> float:

@@ -25,7 +25,7 @@ from agent.errors import UserError
 from agent.mt.attention import capturing
 from agent.mt.drafter import Head, RowConvention
 from agent.mt.prompt import PromptLayout
-from heads.capture import BatchCapture, Wanted
+from heads.capture import BatchCapture, RowRequest
 
 CONVENTIONS: tuple[RowConvention, ...] = ("predicting", "own")
 UNHEARD_SHOWN = 3
@@ -82,11 +82,11 @@ class PairRows:
 
 
 @dataclass(frozen=True)
-class Forced:
+class ForcedPair:
     """A teacher-forced sequence: token ids, what to read of it, and the labels that `PairRows` carries."""
 
     ids: tuple[int, ...]
-    wanted: Wanted
+    wanted: RowRequest
     word_of_token: npt.NDArray[np.int64]
     aligned: npt.NDArray[np.bool_]
     first: npt.NDArray[np.bool_]
@@ -103,7 +103,7 @@ class Forced:
         return PairRows(split(peaks), split(inside), starts, self.word_of_token, self.aligned, self.first, self.n_heard)
 
 
-def force(tokenizer: Any, layout: PromptLayout, pair: AlignedPair) -> Forced | None:
+def force(tokenizer: Any, layout: PromptLayout, pair: AlignedPair) -> ForcedPair | None:
     """The sequence of a pair; None when no target token has a source."""
     n_heard = len(pair.words) if pair.n_heard is None else pair.n_heard
     prompt = layout.build(pair.words[:n_heard])
@@ -136,8 +136,8 @@ def force(tokenizer: Any, layout: PromptLayout, pair: AlignedPair) -> Forced | N
         aligned[row, list(linked)] = True
     ids = (*prompt.ids, *encoded["input_ids"][: tokens[-1] + 1])
     at = [len(prompt.ids) + token for token in tokens]
-    wanted = Wanted(len(ids), prompt.source_span, (*(position - 1 for position in at), *at))
-    return Forced(ids, wanted, prompt.word_of_token, aligned, np.asarray(first), n_heard)
+    wanted = RowRequest(len(ids), prompt.source_span, (*(position - 1 for position in at), *at))
+    return ForcedPair(ids, wanted, prompt.word_of_token, aligned, np.asarray(first), n_heard)
 
 
 def cut_short(pairs: Sequence[AlignedPair], seed: int = 0) -> list[AlignedPair]:
@@ -158,7 +158,7 @@ def all_heads(model: Any) -> tuple[Head, ...]:
 
 
 @torch.inference_mode()
-def run_batch(model: Any, batch: Sequence[Forced], heads: Sequence[Head]) -> list[PairRows]:
+def run_batch(model: Any, batch: Sequence[ForcedPair], heads: Sequence[Head]) -> list[PairRows]:
     """Rows of several sequences in one forward pass. ``model`` must run on the capture's attention implementation."""
     width = max(len(forced.ids) for forced in batch)
     ids = torch.zeros((len(batch), width), dtype=torch.long)

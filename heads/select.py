@@ -61,14 +61,6 @@ class Candidate:
     held_out: float
 
 
-@dataclass(frozen=True)
-class Stability:
-    """Agreement of the corpus's halves: rank correlation of all heads' TS, and heads that both have in their best 8."""
-
-    rank_correlation: float
-    common_of_top_8: int
-
-
 def score_heads(
     store: RowStore, keys: Sequence[str], cut_keys: Sequence[str], seed: int = 0
 ) -> dict[RowConvention, Scores]:
@@ -106,15 +98,6 @@ def bootstrap(per_pair: Floats, rng: np.random.Generator) -> tuple[Floats, Float
     draws = rng.multinomial(n, np.full(n, 1 / n), size=N_RESAMPLES) / n
     low, high = np.percentile(np.tensordot(draws, per_pair, axes=(1, 0)), INTERVAL, axis=0)
     return np.asarray(low), np.asarray(high)
-
-
-def stability(scores: Scores) -> Stability:
-    """Split-half stability over even and odd pairs."""
-    halves = [scores.per_pair[start::2].mean(axis=0) for start in (0, 1)]
-    ranks = np.stack([np.argsort(np.argsort(-half, kind="stable")) for half in halves])
-    correlation = np.atleast_2d(np.corrcoef(ranks))
-    top = [set(np.argsort(-half, kind="stable")[:8].tolist()) for half in halves]
-    return Stability(round(float(correlation[0, 1]), 4), len(top[0] & top[1]))
 
 
 @dataclass(frozen=True)

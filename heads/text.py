@@ -6,7 +6,7 @@ import argparse
 import random
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,14 +30,14 @@ DEFAULT_HELD_OUT = "demo/talks/ref.*.txt"
 
 
 @dataclass(frozen=True)
-class Prepared:
+class CalibrationText:
     """Aligned pairs, and what the head set will say about them."""
 
     pairs: tuple[AlignedPair, ...]
     provenance: dict[str, Any]
 
 
-def prepare(args: argparse.Namespace, source_lang: str, target_lang: str, console: Console) -> Prepared:
+def prepare(args: argparse.Namespace, source_lang: str, target_lang: str, console: Console) -> CalibrationText:
     """Read, filter and align the corpus that the options name; says what was left out."""
     source, target = args.corpus
     held_out = args.held_out or sorted(PROJECT.glob(DEFAULT_HELD_OUT))
@@ -57,7 +57,7 @@ def prepare(args: argparse.Namespace, source_lang: str, target_lang: str, consol
     left_out += Counter()  # drops zeros
     _report(console, read, left_out, how)
     pairs = with_context(kept, target_lang) if args.context else [pair for _, pair in kept]
-    return Prepared(
+    return CalibrationText(
         tuple(spread(pairs, args.max_pairs)),
         {
             "corpus": {
@@ -78,24 +78,17 @@ def _links(args: argparse.Namespace, read: corpus.Corpus) -> tuple[list[align.Li
         digest = corpus.digest(args.alignments.read_bytes()) if args.alignments.is_file() else ""
         found = align.given(args.alignments, read.pairs, read.n_lines)
         return found, {"aligner": {"name": f"given, {args.alignments.name}", "sha256": digest}}
-    segment = None
-    if args.segmenter:
-        segment = corpus.command_segmenter(args.segmenter, [pair.target for pair in read.pairs])
-    found = _by_eflomal(args, read, segment)
-    how = {"name": "eflomal", "symmetrisation": args.symmetrise, "segmenter": args.segmenter or "characters in CJK"}
-    return found, {"aligner": how, "tools": {"eflomal": align.eflomal_version()}}
+    return _by_eflomal(args.work, read), {"aligner": {"name": "eflomal"}, "tools": {"eflomal": align.eflomal_version()}}
 
 
-def _by_eflomal(
-    args: argparse.Namespace, read: corpus.Corpus, segment: Callable[[str], Sequence[str]] | None
-) -> list[align.Links]:
-    """eflomal's links; with ``--work`` those of the interrupted run, since no two runs of eflomal are the same."""
-    if not args.work:
-        return align.eflomal(read.pairs, segment, args.symmetrise)
-    asked = repr((read.hashes, [pair.number for pair in read.pairs], args.symmetrise, args.segmenter))
-    kept: Path = args.work / f"eflomal-{corpus.digest(asked.encode())}.json"
+def _by_eflomal(work: Path | None, read: corpus.Corpus) -> list[align.Links]:
+    """eflomal's links; in a folder ``work`` those of the interrupted run, since no two runs of eflomal are the same."""
+    if not work:
+        return align.eflomal(read.pairs)
+    asked = repr((read.hashes, [pair.number for pair in read.pairs]))
+    kept = work / f"eflomal-{corpus.digest(asked.encode())}.json"
     if not kept.is_file():
-        align.keep_links(kept, read.pairs, align.eflomal(read.pairs, segment, args.symmetrise), read.n_lines)
+        align.keep_links(kept, read.pairs, align.eflomal(read.pairs), read.n_lines)
     return align.given(kept, read.pairs, read.n_lines)
 
 

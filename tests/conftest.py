@@ -34,7 +34,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def qwen3(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tiny checkpoints of Qwen3-ASR and its aligner in both layouts. Not to be changed."""
-    from bench.skeletons.speech import build
+    from tiny_qwen3_asr import build
 
     return build(tmp_path_factory.mktemp("qwen3"))
 

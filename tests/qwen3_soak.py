@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import soundfile
 from known_talk import Planted, pcm, recognised, shifted
+from tiny_qwen3_asr import build
 
 from agent.asr import streaming
 from agent.asr.commit import normalize
@@ -29,7 +30,6 @@ from agent.asr.qwen3.engine import Aligner, Transcriber, Transcription
 from agent.asr.qwen3.words import split_words
 from agent.cli import main as cli
 from agent.words import SourceWord
-from bench.skeletons.speech import build
 
 ON_VLLM = ("asr.recogniser=qwen3", "asr.backend=vllm", "asr.cache_gib=0.25", "asr.aligner.cache_gib=0.25")
 MT = ("mt.backend=vllm", "mt.vllm.compile=false", "mt.vllm.kv_cache_gib=0.25", "mt.vllm.max_num_seqs=4")

@@ -8,27 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
-from qwen3_sounds import chirp
 from scripted import spoken
 from transformers import AutoConfig, AutoTokenizer
 
-from agent.asr.contract import SAMPLE_RATE_HZ
-from agent.asr.qwen3.transformers import TransformersGenerator
 from agent.asr.record import Recording, Step, write_recording
 from agent.config import load, preset_path
-from agent.errors import UserError
 from agent.mt.checkpoint import end_of_turn_ids, load_model
 from agent.mt.config import MtConfig
 from agent.mt.drafter import DraftRequest, Head
 from agent.mt.transformers import TransformersDrafter
 from bench import __main__ as command
-from bench import asr_windows, fewer_tokens, transformers_rows
-from bench.asr_windows import Asked, random_recogniser
+from bench import fewer_tokens, transformers_rows
 from bench.parts import PARTS, Options
 from bench.result import Result, shown, table, write, write_page
 from bench.skeletons.text import N_HEADS, skeleton_config, write_e4b, write_skeleton
-from bench.vllm_capture import best_heads, measure, prompts, summarise
+from bench.vllm_capture import best_heads, prompts, summarise
 from bench.vllm_engine import Round
 from demo.make.model import FOLDER
 
@@ -103,41 +97,6 @@ def test_all_ways_to_rows_agree_on_a_skeleton(tmp_path: Path) -> None:
     differences = {name: row[4] for name, row in ways.items() if row[4] is not None}
     assert set(differences) == {name for name in ways if "capture" in name}
     assert max(map(float, map(str, differences.values()))) < 2e-5
-
-
-def test_a_ratio_is_taken_within_a_round() -> None:
-    def pair(none_s: float, windows_s: float) -> tuple[Asked, Asked]:
-        return Asked(none_s, none_s / 2, 0, 300), Asked(windows_s, windows_s / 4, 208, 300)
-
-    # A busy machine makes the second round three times as slow, both ways alike.
-    pairs = [pair(1.0, 0.5), pair(3.0, 1.5), pair(1.2, 0.6)]
-    kept, prompt, none_ms, windows_ms, ratio, cpu_ratio = asr_windows.summarise(pairs)
-    assert (kept, prompt, none_ms, windows_ms) == (208, 300, 1200.0, 600.0)
-    assert (ratio, cpu_ratio) == (0.5, 0.25)
-
-
-def test_finished_windows_are_kept(tmp_path: Path) -> None:
-    checkpoint, n_parameters = random_recogniser(tmp_path, "tiny")
-    assert n_parameters < 1_000_000
-    tail = chirp(20.0, seed=8)
-    tail[:100] = 0.99
-    asked = {}
-    with asr_windows.one_thread():
-        generator = TransformersGenerator(checkpoint, 60.0)
-        for by_window in (True, False):
-            asr_windows.ask(generator, checkpoint, tail[: -round(asr_windows.CHUNK_S * SAMPLE_RATE_HZ)], by_window)
-            asked[by_window] = asr_windows.ask(generator, checkpoint, tail, by_window)
-    assert (asked[True].n_kept, asked[False].n_kept) == (208, 0)
-    assert asked[True].n_prompt == asked[False].n_prompt > 260
-
-
-def test_what_cannot_be_measured_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    soundfile.write(tmp_path / "short.wav", chirp(2.0), SAMPLE_RATE_HZ)
-    with pytest.raises(UserError, match="needs 48 s of 16 kHz mono"):
-        asr_windows.measure(Options((tmp_path / "short.wav",)))
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="make vllm"):
-        measure(Options())
 
 
 def test_a_ratio_compares_rounds_that_follow_each_other() -> None:

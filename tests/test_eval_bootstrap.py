@@ -118,14 +118,14 @@ def scored(tmp_path: Path, name: str, language: str = "de", delay_s: float = 0.0
 
 def test_compare_prints_the_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fast, slow = scored(tmp_path, "fast"), scored(tmp_path, "slow", delay_s=0.25)
-    assert alignatt("compare", slow, fast, "--resample", "segments", "--resamples", "100") == 0
+    assert alignatt("compare", slow, fast, "--resample", "segments") == 0
     out = capsys.readouterr().out
-    assert "Paired bootstrap over 3 segments, 100 resamples, seed 12345; differences to slow" in out
+    assert "Paired bootstrap over 3 segments, 2000 resamples, seed 12345; differences to slow" in out
     lines = [line.split() for line in out.splitlines()]
     assert ["BLEU", "fast", "85.34"] in [line[:3] for line in lines]
     (latency,) = [line for line in lines if line[:3] == ["CU", "ms", "fast"]]
     # One segment's last word falls behind the recording's end when it is later, and no longer counts.
-    assert latency[-5:] == ["-217", "-250", "–", "-166", "0.010"]
+    assert latency[-5:] == ["-217", "-250", "–", "-150", "<0.001"]
     assert alignatt("compare", slow, fast, "--resample", "none") == 0
     assert "bootstrap" not in capsys.readouterr().out
     assert alignatt("compare", slow, fast, "--resample", "talks", "--baseline", fast) == 0
@@ -149,7 +149,7 @@ def test_runs_that_cannot_be_compared_are_named_and_the_others_are_tested(
     assert "Not compared with german: chinese: another unit (char, not word), another tokeniser of BLEU" in out
     (tmp_path / "copy").mkdir()
     (tmp_path / "copy" / SCORES).write_text((german / SCORES).read_text())
-    assert alignatt("compare", german, chinese, short, tmp_path / "copy", later, "--resamples", "100") == 0
+    assert alignatt("compare", german, chinese, short, tmp_path / "copy", later) == 0
     lines = capsys.readouterr().out.splitlines()
     assert {line.split()[1] for line in lines if line.startswith("BLEU ")} == {"german", "later"}
     left_out = sorted(line.removeprefix("Not compared with german: ") for line in lines[-3:])

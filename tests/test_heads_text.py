@@ -13,12 +13,10 @@ from planted import needs_eflomal
 
 from agent.errors import UserError
 from demo.make.calibrate import write_corpus
-from heads import align
 from heads.align import coverage, eflomal, given, read_pharaoh, to_aligned
 from heads.corpus import (
     OVERLAP,
     SentencePair,
-    command_segmenter,
     normalised,
     piece_spans,
     read_corpus,
@@ -43,22 +41,6 @@ def texts(text: str, spans: list[tuple[int, int]]) -> list[str]:
 def test_pieces_and_units(text: str, expected_pieces: list[str], expected_units: list[str]) -> None:
     assert texts(text, piece_spans(text)) == expected_pieces
     assert texts(text, unit_spans(text)) == expected_units
-
-
-def test_a_segmenter_joins_characters_into_words() -> None:
-    text = "老师修理GPT机器。"
-    spans = piece_spans(text, lambda t: ["老师", "修理", "GPT", "机器", "。"])
-    assert texts(text, spans) == ["老师", "修理", "GPT", "机器"]
-
-
-def test_a_segmenter_is_a_program() -> None:
-    script = "import sys\nfor line in sys.stdin: print(' '.join(line[i:i+2] for i in range(0, len(line.strip()), 2)))"
-    segment = command_segmenter(f'{sys.executable} -c "{script}"', ["老师修理", "机器"])
-    assert segment("老师修理") == ["老师", "修理"]
-    with pytest.raises(UserError, match=r"failed \(1 lines for 2\)"):
-        command_segmenter("head -n 1", ["老师", "机器"])
-    with pytest.raises(UserError, match="changes the text: '老师' became '师'"):
-        command_segmenter("sed s/老//", ["老师"])
 
 
 GOOD = ("the old teacher repairs the machine", "der alte Lehrer repariert die Maschine")
@@ -185,17 +167,13 @@ def test_an_absent_aligner_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, t
 
 @needs_eflomal
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("lang", "how", "precision", "found_share"), [("de", "intersection", 0.85, 0.7), ("zh", "union", 0.7, 0.6)]
-)
-def test_eflomal_agrees_with_gold(
-    tmp_path: Path, lang: str, how: align.Symmetrisation, precision: float, found_share: float
-) -> None:
+@pytest.mark.parametrize(("lang", "precision", "found_share"), [("de", 0.85, 0.7), ("zh", 0.85, 0.3)])
+def test_eflomal_agrees_with_gold(tmp_path: Path, lang: str, precision: float, found_share: float) -> None:
     write_corpus(tmp_path, lang, 300, seed=11)
     corpus = read_corpus(tmp_path / f"en-{lang}.en", tmp_path / f"en-{lang}.{lang}", lang)
     true_links = given(tmp_path / f"en-{lang}.json", corpus.pairs, corpus.n_lines)
     gold = list(map(to_aligned, corpus.pairs, true_links))
-    found = list(map(to_aligned, corpus.pairs, eflomal(corpus.pairs, symmetrisation=how)))
+    found = list(map(to_aligned, corpus.pairs, eflomal(corpus.pairs)))
     right = said = wanted = 0
     for one, other in zip(gold, found, strict=True):
         for true, guessed in zip(one.sources, other.sources, strict=True):

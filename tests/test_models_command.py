@@ -18,6 +18,7 @@ from agent.cli.main import alignatt
 from agent.config import AgentConfig
 from agent.errors import UserError
 from agent.mt.config import MtConfig
+from agent.run import missing
 from agent.weights import find, missing_files, named_models, parse_name
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -137,10 +138,8 @@ def test_language_models_in_two_layouts_are_read_in_that_of_transformers(tmp_pat
     assert missing_files(folder) == []
 
 
-def test_the_embedded_models_are_here(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert alignatt(["models", "check", "--preset", "ende-low"]) == 0
-    shown = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
-    assert shown == [["ok", "asr.model"], ["ok", "mt.model"]]
+def test_the_embedded_models_are_here(cache: Path) -> None:
+    assert missing.findings(AgentConfig()) == []
 
 
 def test_a_snapshot_is_found_by_its_revision_or_by_what_the_cache_calls_main(cache: Path) -> None:
@@ -158,17 +157,18 @@ def test_a_snapshot_is_found_by_its_revision_or_by_what_the_cache_calls_main(cac
     assert find("some/model", "abc") is None
 
 
-def test_check_says_what_is_missing_and_how_to_get_it(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ["models", "check", "--preset", "ende-low", "--set", "mt.model=some/model", "mt.revision=abc"]
-    assert alignatt(asked) == 2
-    said = capsys.readouterr()
-    assert "missing mt.model            no weights of some/model@abc" in said.out
-    assert said.err == "Get it: alignatt models download some/model@abc\n"
+def test_what_is_missing_is_said_with_how_to_get_it(cache: Path) -> None:
+    config = AgentConfig(mt=MtConfig(model="some/model", revision="abc"))
+    (found,) = missing.findings(config)
+    assert (found.key, found.told) == (
+        "mt.model",
+        "no weights of some/model@abc: alignatt models download some/model@abc",
+    )
     cached(cache, "some/model", "abc", "config.json", "model.safetensors")
-    assert alignatt(asked) == 0
+    assert missing.findings(config) == []
     folder = model_folder(cache.parent / "mine", "config.json")
-    assert alignatt(["models", "check", "--preset", "ende-low", "--set", f"mt.model={folder}"]) == 2
-    assert "(*.safetensors is not in the folder)" in capsys.readouterr().out
+    (found,) = missing.findings(AgentConfig(mt=MtConfig(model=str(folder))))
+    assert "(*.safetensors is not in the folder)" in found.text
 
 
 def test_recordings_are_no_models() -> None:
@@ -199,7 +199,7 @@ def test_download_of_the_models_of_a_preset(hub: None, cache: Path, capsys: pyte
     changed = ["--set", "mt.model=some/model", f"mt.revision={COMMIT}"]
     assert alignatt(["models", "download", "--preset", "ende-low", *changed]) == 0
     assert capsys.readouterr().out.startswith("1/1 some/model@01234567\n")
-    assert alignatt(["models", "check", "--preset", "ende-low", *changed]) == 0
+    assert find("some/model", COMMIT) is not None
 
 
 @pytest.mark.parametrize(

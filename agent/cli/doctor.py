@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from agent.mt.transformers import TransformersDrafter
     from agent.mt.vllm import VllmDrafter
 
-MAX_ROW_DIFFERENCE = 1e-3
-"""Largest difference of a weight between the `transformers` backend's rows and eager attention, float32."""
-MIN_SAME_PEAK = 0.9
-"""Share of rows with the same peak, in half precision."""
 TESTED_TOKENS = 8
 
 
@@ -171,25 +167,17 @@ def _self_test(config: AgentConfig) -> tuple[State, str]:
 
 def _compare_with_eager(drafter: TransformersDrafter, request: DraftRequest) -> tuple[State, str]:
     """Rows of a draft of the `transformers` backend, ``[heads, tokens, source tokens]``, against eager attention."""
-    import torch
-
-    from agent.mt.attention import IMPLEMENTATION, eager_rows
+    from heads.probe import MAX_DIFFERENCE, MIN_SAME_PEAK, eager
 
     model = drafter.model
     draft = drafter.draft(request)
     n_heads, n_tokens, _ = draft.rows.shape
-    model.set_attn_implementation("eager")
-    try:
-        with torch.inference_mode():
-            ids = (*request.prompt_ids, *draft.token_ids)
-            rows = eager_rows(model, ids, request.heads, request.source_span).numpy()
-    finally:
-        model.set_attn_implementation(IMPLEMENTATION)
+    rows = eager(model, (*request.prompt_ids, *draft.token_ids), request.heads, request.source_span)
     first = len(request.prompt_ids) - (request.row_convention == "predicting")
     expected = rows[:, first : first + n_tokens]
     difference = float(abs(draft.rows - expected).max(initial=0.0))
     same_peak = float((draft.rows.argmax(axis=-1) == expected.argmax(axis=-1)).mean()) if n_tokens else 0.0
     dtype = str(model.dtype).removeprefix("torch.")
-    good = difference <= MAX_ROW_DIFFERENCE if dtype == "float32" else same_peak >= MIN_SAME_PEAK
+    good = difference <= MAX_DIFFERENCE[dtype] if dtype in MAX_DIFFERENCE else same_peak >= MIN_SAME_PEAK
     text = f"{n_tokens} rows of {n_heads} heads in {dtype} are those of eager attention within {difference:.1e}"
     return ("ok" if good and n_tokens else "FAIL"), f"{text}, same peak in {same_peak:.0%}"

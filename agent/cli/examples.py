@@ -50,7 +50,7 @@ alignatt sweep demo/sweep.yaml --output out/sweep --slurm --sbatch partition=gpu
     "alignatt submission": BUILD + CHECK,
     "alignatt submission build": BUILD,
     "alignatt submission check": CHECK,
-    "alignatt devset": "alignatt devset demo/talks --output out/devset\nalignatt devset out/devset --check",
+    "alignatt devset": "alignatt devset demo/talks --output out/devset",
     "alignatt heads": "alignatt heads show demo-en-de\nalignatt heads check --tgt-lang zh",
     "alignatt heads calibrate": f"""\
 {CORPUS}\
@@ -68,9 +68,8 @@ alignatt heads check --set mt.head_set=agent/head_sets/demo-en-de.json
 {CORPUS}\
 alignatt probe demo/model --tgt-lang de --corpus out/corpus/en-de.en out/corpus/en-de.de --output out/probe
 """,
-    "alignatt models": "alignatt models list\nalignatt models check --preset ende-low-a40",
+    "alignatt models": "alignatt models list\nalignatt models download --preset ende-low-a40 --to models",
     "alignatt models list": "alignatt models list",
-    "alignatt models check": "alignatt models check\nalignatt models check --preset ende-low-a40",
     "alignatt models download": """\
 alignatt models download Qwen/Qwen3-ASR-1.7B-hf
 alignatt models download --preset ende-low-a40 --to models

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agent.config import AgentConfig
     from heads.calibrate import Calibrated, Subject
     from heads.steps import Steps
-    from heads.text import Prepared
+    from heads.text import CalibrationText
 
 ALIGN, LOAD = "corpus and its word alignment", "loading the model"
 ADMIT, COMPARE, TIME = "architecture and prompt", "rows against the model's own attention", "speed"
@@ -59,13 +59,6 @@ def add_corpus(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="word alignments of the corpus: Pharaoh i-j lines, or *.json with character spans (default: eflomal)",
     )
-    add("--symmetrise", choices=("intersection", "union"), default="intersection", help="of eflomal's two directions")
-    add(
-        "--segmenter",
-        default="",
-        metavar="COMMAND",
-        help="program that splits Chinese lines into words for eflomal (default: single characters)",
-    )
     add(
         "--held-out",
         nargs="+",
@@ -74,12 +67,6 @@ def add_corpus(parser: argparse.ArgumentParser) -> None:
         help="evaluation texts: pairs with one of their sentences are left out (default: the demo talks)",
     )
     add("--max-pairs", type=whole(1), default=400, metavar="N", help="pairs scored (default: 400)")
-    add(
-        "--select",
-        choices=("any", "top", "greedy"),
-        default="any",
-        help="heads read together: the best ones (top), chosen for their mean row (greedy), or whichever scores better",
-    )
     add("--context", action="store_true", help="join about half of the pairs with the next line")
     add("--batch", type=whole(1), default=8, metavar="N", help="pairs a forward pass (default: 8)")
     add("--work", type=Path, metavar="DIR", help="folder for rows, to go on after an interruption")
@@ -104,7 +91,7 @@ def run_calibrate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _prepared(args: argparse.Namespace, config: AgentConfig, steps: Steps) -> tuple[Prepared, Subject]:
+def _prepared(args: argparse.Namespace, config: AgentConfig, steps: Steps) -> tuple[CalibrationText, Subject]:
     """The aligned corpus and the loaded model."""
     from rich.console import Console
 
@@ -119,7 +106,7 @@ def _prepared(args: argparse.Namespace, config: AgentConfig, steps: Steps) -> tu
         return prepared, load_subject(config)
 
 
-def _calibrated(args: argparse.Namespace, prepared: Prepared, subject: Subject, steps: Steps) -> Calibrated:
+def _calibrated(args: argparse.Namespace, prepared: CalibrationText, subject: Subject, steps: Steps) -> Calibrated:
     """The head set, shown."""
     from rich.console import Console
 
@@ -127,8 +114,7 @@ def _calibrated(args: argparse.Namespace, prepared: Prepared, subject: Subject, 
     from heads.calibrate import calibrate
 
     started, console = time.perf_counter(), Console()
-    given = (args.batch, args.work, args.select)
-    done = calibrate(subject, prepared.pairs, prepared.provenance, *given, announce=steps.begin)
+    done = calibrate(subject, prepared.pairs, prepared.provenance, args.batch, args.work, announce=steps.begin)
     show.show(done.head_set, 8, console)
     console.print(cost(len(prepared.pairs), time.perf_counter() - started, subject.model))
     return done

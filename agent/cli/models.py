@@ -1,25 +1,21 @@
-"""``alignatt models list | check | download``: the weights that presets name."""
+"""``alignatt models list | download``: the weights that presets name."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from agent.catalogue import CATALOGUE
 from agent.cli.options import Subparsers, add_command, add_configuration, add_group, configuration
-from agent.errors import EXIT_USER_ERROR, UserError
-from agent.run import missing
+from agent.errors import UserError
 from agent.weights import download, find, hub_cache, is_repository, named_models, parse_name
 
 
 def add_parsers(subparsers: Subparsers) -> None:
     """Add the command with its actions."""
-    models = add_group(subparsers, "models", "weights that presets name: list, check, download")
+    models = add_group(subparsers, "models", "weights that presets name: list, download")
     actions = models.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
     add_command(actions, "list", run_list, "known models: revision, size, licence, access, and where they are here")
-    summary = "whether the weights of a configuration are on this machine; exit code 2 if not"
-    add_configuration(add_command(actions, "check", run_check, summary))
     description = "Fetch models by name, or those of a configuration. What is there already is not fetched again."
     summary = "fetch models into the hub cache or a folder"
     fetch = add_command(actions, "download", run_download, summary, description)
@@ -38,21 +34,6 @@ def run_list(args: argparse.Namespace) -> int:
         print(f"    {here or 'not on this machine'}")
     print(f"Hub cache: {hub_cache()}")
     return 0
-
-
-def run_check(args: argparse.Namespace) -> int:
-    """Print where each model of the configuration is; 2 when one is missing or incomplete."""
-    config = configuration(args)
-    absent = {found.key: found for found in missing.findings(config) if found.key}
-    for model in named_models(config):
-        found = absent.get(model.key)
-        state, where = (
-            ("missing", found.text) if found else ("ok", f"{model.label}  {find(model.model, model.revision)}")
-        )
-        print(f"{state:<8}{model.key:<20}{where}")
-    for found in absent.values():
-        print(f"Get it: {found.remedy}", file=sys.stderr)
-    return EXIT_USER_ERROR if absent else 0
 
 
 def run_download(args: argparse.Namespace) -> int:

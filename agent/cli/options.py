@@ -76,7 +76,7 @@ def settings(args: argparse.Namespace) -> Settings:
         regime=args.regime,
         source_lang=args.src_lang,
         target_lang=args.tgt_lang,
-        assignments=run_settings.assignments_of(args.set),
+        assignments=tuple(text for group in args.set or () for text in group),
     )
     return run_settings.resolve(typed)
 

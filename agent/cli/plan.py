@@ -40,8 +40,8 @@ def show(settings: Settings) -> int:
         memory,
         ("Prompt", _prompt(config)),
         ("Head set", _head_set(config)),
-        ("Policy", _policy(config)),
-        ("Here", _here(config)),
+        ("Policy", [" ".join([config.policy_name, *(f"{key}={value}" for key, value in vars(config.policy).items())])]),
+        ("Here", [f"missing: {found.told}" for found in missing.findings(config)] or ["nothing is missing"]),
     ):
         shown = list(lines)
         if shown:
@@ -154,11 +154,3 @@ def _head_set(config: AgentConfig) -> Iterator[str]:
     yield f"{len(selection.heads)} heads, rows by the convention '{selection.convention}', layer.head:TS {chosen}"
     if source := heads.provenance.get("source"):
         yield str(source)
-
-
-def _policy(config: AgentConfig) -> Iterator[str]:
-    yield " ".join([config.policy_name, *(f"{key}={value}" for key, value in vars(config.policy).items())])
-
-
-def _here(config: AgentConfig) -> Iterator[str]:
-    yield from [f"missing: {found.told}" for found in missing.findings(config)] or ["nothing is missing"]

@@ -58,11 +58,9 @@ def run_build(args: argparse.Namespace) -> int:
 
 def run_check(args: argparse.Namespace) -> int:
     """Print every finding; exit code 0 when all passed, else 1."""
-    from agent.paths import resolve
-    from eval.inputs.references import DEMO_TALKS, SEGMENTS_NAME
+    from eval.score import locate
 
-    references = args.references or (args.segments.parent if args.segments else resolve(DEMO_TALKS))
-    segments = args.segments or references / SEGMENTS_NAME
+    segments, references = locate(args.segments, args.references)
     if not args.tarball.is_file():
         raise UserError(f"No tarball {args.tarball}: make one with `alignatt submission build`.")
     failed = n_checks = 0

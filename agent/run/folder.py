@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,25 +43,18 @@ def read(folder: Path, name: str) -> dict[str, Any]:
     return tree if isinstance(tree, dict) else {}
 
 
-def trace_steps(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(stream, step) for each line of a trace, in order; UserError for a line that is no step."""
+def read_trace(path: Path) -> dict[int, list[dict[str, Any]]]:
+    """The steps of a trace by stream; UserError for a line that is no step."""
+    streams: dict[int, list[dict[str, Any]]] = {}
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
                 step = json.loads(line)
-                stream = int(step["stream"])
+                streams.setdefault(int(step["stream"]), []).append(step)
             except (ValueError, TypeError, KeyError) as error:
                 raise UserError(f"{path}, line {number}: not a step of a trace. Run again with tracing.") from error
-            yield stream, step
-
-
-def read_trace(path: Path) -> dict[int, list[dict[str, Any]]]:
-    """The steps of a trace by stream."""
-    streams: dict[int, list[dict[str, Any]]] = {}
-    for stream, step in trace_steps(path):
-        streams.setdefault(stream, []).append(step)
     return streams
 
 

@@ -13,7 +13,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -55,7 +55,6 @@ class Result:
     audio_s: float
     computation_s: float
     model_loading_s: float
-    translations: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rtf(self) -> float:
@@ -109,37 +108,38 @@ def _translate(request: Request, talks: Sequence[Talk], output: OutputFolder, sc
         traces: list[Any] = []
         if hasattr(processor, "add_listener"):
             processor.add_listener(traces.append)
-        translations = {}
         with reporter.display:
             for number, talk in enumerate(talks):
                 LOGGER.info("Streaming %s", talk.source)
                 loop = _Loop(settings, processor, reporter, traces, request.real_time)
-                translations[talk.name] = loop.run(number, talk)
+                loop.run(number, talk)
                 output.worth_keeping = request.output is not None
-    return _measured(output.folder / LOG, talks, translations)
+    return _measured(output.folder / LOG, talks)
 
 
 @contextmanager
 def metrics_log(path: Path) -> Iterator[Any]:
     """simulstream's metrics log at ``path``; yields a function that writes one record. Closed at the end."""
-    from simulstream.metrics.logger import METRICS_LOGGER, setup_metrics_logger
+    from simulstream.metrics.logger import setup_metrics_logger
+
+    with metrics_logger() as logger:
+        setup_metrics_logger(SimpleNamespace(enabled=True, filename=str(path)))
+        yield lambda record: logger.info(json.dumps(record))
+
+
+@contextmanager
+def metrics_logger() -> Iterator[Any]:
+    """simulstream's logger of metrics, enabled; its files, which simulstream leaves open, are closed at the end."""
+    from simulstream.metrics.logger import METRICS_LOGGER
 
     METRICS_LOGGER.disabled = False
     METRICS_LOGGER.setLevel("INFO")  # its level is the root logger's, which a quiet terminal raises
-    setup_metrics_logger(SimpleNamespace(enabled=True, filename=str(path)))
     try:
-        yield lambda record: METRICS_LOGGER.info(json.dumps(record))
+        yield METRICS_LOGGER
     finally:
-        close_metrics_log()
-
-
-def close_metrics_log() -> None:
-    """Close simulstream's metrics log, which simulstream itself leaves open."""
-    from simulstream.metrics.logger import METRICS_LOGGER
-
-    for handler in list(METRICS_LOGGER.handlers):
-        METRICS_LOGGER.removeHandler(handler)
-        handler.close()
+        for handler in list(METRICS_LOGGER.handlers):
+            METRICS_LOGGER.removeHandler(handler)
+            handler.close()
 
 
 @dataclass
@@ -155,8 +155,8 @@ class _Loop:
     computation_s: float = 0.0
     began: float = 0.0
 
-    def run(self, number: int, talk: Talk) -> str:
-        """Stream the talk; returns its translation."""
+    def run(self, number: int, talk: Talk) -> None:
+        """Stream the talk."""
         from simulstream.client.wav_reader_client import read_wav_file
         from simulstream.inference import process_audio
 
@@ -174,9 +174,7 @@ class _Loop:
         messages.process_metadata(metadata)
         self.began = time.monotonic()
         process_audio(messages, sample_rate, samples)
-        view = self.view(messages.end_of_stream(), len(samples) / SAMPLE_RATE)
-        self.reporter.end(view)
-        return view.target
+        self.reporter.end(self.view(messages.end_of_stream(), len(samples) / SAMPLE_RATE))
 
     def view(self, output: Any, now_s: float) -> StepView:
         """Tell the reporter about a step, and keep the translation so far."""
@@ -216,7 +214,7 @@ def _message_processor(number: int, processor: Any, loop: _Loop) -> Any:
     return Reporting(number, processor)
 
 
-def _measured(log: Path, talks: Sequence[Talk], translations: Mapping[str, str]) -> Result:
+def _measured(log: Path, talks: Sequence[Talk]) -> Result:
     """Sums over the log, after a check that it holds every talk to its end (a full disk loses lines silently)."""
     heard_s = dict.fromkeys(range(len(talks)), 0.0)
     computation_s = loading_s = 0.0
@@ -232,7 +230,7 @@ def _measured(log: Path, talks: Sequence[Talk], translations: Mapping[str, str])
                 f"The log of '{talk.name}' is incomplete: {heard_s[number]:.2f} of {talk.duration_s:.2f} s."
             )
     audio_s = sum(talk.duration_s for talk in talks)
-    return Result(len(talks), audio_s, computation_s, loading_s, translations)
+    return Result(len(talks), audio_s, computation_s, loading_s)
 
 
 def _copy_trace(settings: Settings, folder: Path) -> None:

@@ -1,6 +1,6 @@
 """What a configuration needs and this machine lacks: one list of findings. Nothing is loaded.
 
-``alignatt doctor``, ``--dry-run`` and ``alignatt models check`` show it, and `check` refuses a run by it.
+``alignatt doctor`` and ``--dry-run`` show it, and `check` refuses a run by it.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ import yaml
 from agent.errors import UserError
 from agent.run import folder as run_folder
 from agent.run import manifest
-from agent.run.inference import close_metrics_log
+from agent.run.inference import metrics_logger
 from agent.run.settings import Settings, load_class
 
 TTL_S = 3600.0
@@ -100,7 +100,6 @@ def _write_configs(scratch: Path, settings: Settings, endpoint: Endpoint, log: P
 
 
 def _serve_websocket(args: argparse.Namespace, endpoint: Endpoint) -> None:
-    from simulstream.metrics.logger import METRICS_LOGGER
     from simulstream.server import websocket_server
 
     listen = websocket_server.serve
@@ -111,14 +110,9 @@ def _serve_websocket(args: argparse.Namespace, endpoint: Endpoint) -> None:
             _announce("ws", endpoint, next(iter(server.sockets)).getsockname()[1])
             yield server
 
-    METRICS_LOGGER.disabled = False
-    METRICS_LOGGER.setLevel("INFO")  # its level is the root logger's, which a quiet terminal raises
     _warm_up_resampler()
-    try:
-        with _replaced(websocket_server, "serve", announcing):
-            asyncio.run(websocket_server.main(args))
-    finally:
-        close_metrics_log()
+    with metrics_logger(), _replaced(websocket_server, "serve", announcing):
+        asyncio.run(websocket_server.main(args))
 
 
 def _serve_http(args: argparse.Namespace, endpoint: Endpoint) -> None:
@@ -132,7 +126,11 @@ def _serve_http(args: argparse.Namespace, endpoint: Endpoint) -> None:
         def handle_error(self, request: Any, client_address: Any) -> None:
             LOGGER.warning("A request of %s failed.", client_address, exc_info=True)
 
-    with _replaced(server, "ThreadingHTTPServer", AnnouncingServer), _quiet_requests(server.HttpSpeechProcessorHandler):
+    def log_message(self: Any, form: str, *values: Any) -> None:
+        LOGGER.info(form, *values)  # a line a request, only with --verbose
+
+    handler = server.HttpSpeechProcessorHandler
+    with _replaced(server, "ThreadingHTTPServer", AnnouncingServer), _replaced(handler, "log_message", log_message):
         server.serve(args)
 
 
@@ -145,17 +143,6 @@ def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
         yield
     finally:
         setattr(module, name, original)
-
-
-@contextmanager
-def _quiet_requests(handler: Any) -> Iterator[None]:
-    """One line per request on stderr only with ``--verbose``."""
-
-    def log_message(self: Any, form: str, *values: Any) -> None:
-        LOGGER.info(form, *values)
-
-    with _replaced(handler, "log_message", log_message):
-        yield
 
 
 def _announce(scheme: str, endpoint: Endpoint, port: int) -> None:

@@ -7,7 +7,7 @@ class gets the YAML given by ``--config`` as it is, with ``type`` set and ``--se
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -161,8 +161,3 @@ def _preset(options: Options) -> profiles.Preset | None:
     preset = profiles.Preset(source, target, options.regime or "low", options.profile or "demo")
     is_embedded = f"{source}-{target}" in agent_config.EMBEDDED_DIRECTIONS
     return preset if is_embedded or preset.profile != "demo" else None
-
-
-def assignments_of(values: Sequence[Sequence[str]] | None) -> tuple[str, ...]:
-    """Flatten the lists that repeated ``--set a=1 b=2 --set c=3`` give."""
-    return tuple(text for group in values or () for text in group)

@@ -8,14 +8,12 @@ from dataclasses import dataclass, field, replace
 
 from demo.language import lexicon
 from demo.language.chinese import realise_chinese
-from demo.language.english import realise_english, spoken_form, spoken_units
+from demo.language.english import realise_english, spoken_form
 from demo.language.german import realise_german
 from demo.language.italian import realise_italian
 from demo.language.lexicon import ADJECTIVES_OF, GROUPS, OBJECTS_OF, Adjective, Noun, Phrase, Verb
 from demo.language.meaning import NODE_STRIDE, Adverbial, Clause, Meaning, NounPhrase
-from demo.language.realisation import Realisation, alignment
-
-__all__ = ["alignment", "realise", "sample_document", "sample_sentences", "spoken_form", "spoken_units"]
+from demo.language.realisation import Realisation
 
 MAX_WORDS = 18
 TENSES = {"p": "past", "r": "present", "f": "modal"}

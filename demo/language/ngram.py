@@ -17,7 +17,8 @@ from pathlib import Path
 
 from pocketsphinx import Decoder, LogMath, NGramModel
 
-from demo.language.grammar import realise, sample_document, spoken_form
+from demo.language.english import spoken_form
+from demo.language.grammar import realise, sample_document
 from demo.language.lexicon import read_table
 from demo.make.talk_texts import held_out_sources
 

@@ -8,6 +8,7 @@ from functools import cache
 from pocketsphinx import Decoder
 
 from demo.language import realise, sample_sentences, spoken_form
+from eval.scoring.wer import edit_distance
 
 N_NEAREST = 5
 
@@ -20,7 +21,7 @@ def confusions() -> dict[str, tuple[str, ...]]:
     near: dict[str, tuple[str, ...]] = {}
     for word, phones in sounds.items():
         scored = sorted(
-            (_distance(phones, other) / max(len(phones), len(other)), name)
+            (edit_distance(phones, other) / max(len(phones), len(other)), name)
             for name, other in sounds.items()
             if name != word and abs(len(other) - len(phones)) <= 3
         )
@@ -31,12 +32,3 @@ def confusions() -> dict[str, tuple[str, ...]]:
 def _vocabulary() -> list[str]:
     sentences = sample_sentences(random.Random(11), 8000)
     return sorted({word for meaning in sentences for word in spoken_form(realise(meaning, "en"))})
-
-
-def _distance(a: list[str], b: list[str]) -> int:
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        diagonal, row[0] = row[0], i
-        for j, y in enumerate(b, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (x != y))
-    return row[-1]

@@ -20,10 +20,10 @@ import soundfile
 
 from agent.errors import UserError
 from demo.language import Meaning, Realisation, realise
+from demo.language.realisation import LANGUAGES
 from demo.make.talk_texts import TALK_SEEDS, Split, talk_documents
 
 FOLDER = Path(__file__).parents[1] / "talks"
-LANGUAGES = ("en", "de", "it", "zh")
 SAMPLE_RATE_HZ = 16_000
 NOISE_LEVEL = 0.00015  # standard deviation of the noise floor, full scale = 1 (-76 dB)
 PEAK_LEVEL = 0.35

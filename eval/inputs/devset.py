@@ -7,7 +7,6 @@ names, ``talks.txt`` and ``devset.json`` (hashes, lengths, repaired lines).
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -101,17 +100,6 @@ def describe(work: Path, talks: Sequence[Talk], texts: Mapping[str, Text]) -> di
         "files": files,
         "repaired": {language: list(text.repaired) for language, text in texts.items() if text.repaired},
     }
-
-
-def check(folder: Path) -> list[str]:
-    """Files of a finished set that are missing or have changed since it was made; UserError when it is none."""
-    path = folder / DESCRIPTION
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-        sums = {**tree["files"], **{f"{talk['name']}.wav": talk["wav_sha256"] for talk in tree["talks"]}}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is missing or damaged: make the set with `alignatt devset FOLDER`.") from error
-    return [name for name, digest in sums.items() if not (folder / name).is_file() or sha256(folder / name) != digest]
 
 
 def _read(path: Path, segments: Path, entries: Sequence[dict[str, Any]]) -> Text:

@@ -19,6 +19,7 @@ import agent
 from agent.errors import UserError
 from agent.run.folder import write_atomically
 from agent.run.talks import SAMPLE_RATE, decode
+from eval import table
 from eval.compare import p_text
 from eval.report import data, plots
 from eval.report.data import Group, Run
@@ -53,7 +54,7 @@ def report(folders: Sequence[Path], output: Path, options: Options) -> tuple[lis
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"num": number, "p": p_text, "script": script}
+    environment.filters |= {"num": table.number, "p": p_text, "script": script}
     page = environment.get_template("page.html").render(
         title=options.title or "Simultaneous translation: " + ", ".join(group.direction for group in groups),
         version=agent.__version__,
@@ -141,8 +142,3 @@ def script(tree: Any) -> Markup:
     """JSON that may stand inside a script element."""
     text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c"))
-
-
-def number(value: float | None, digits: int = 2, factor: float = 1.0) -> str:
-    """A figure, or a dash where there is none."""
-    return "–" if value is None or value != value else f"{value * factor:.{digits}f}"

@@ -44,7 +44,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Judged:
+class CometScores:
     """What was computed and what it took. ``score``: mean over the segments, 0–1; memory is MiB at most."""
 
     model: str
@@ -79,7 +79,7 @@ def require(name: str = MODEL) -> Model:
     return Model(label, folder)
 
 
-def judge(segments: Sequence[Segment], model: Model) -> tuple[tuple[Segment, ...], Judged]:
+def judge(segments: Sequence[Segment], model: Model) -> tuple[tuple[Segment, ...], CometScores]:
     """The segments with their scores, and the mean; UserError when it cannot be computed."""
     if any(segment.source is None for segment in segments):
         raise UserError("COMET needs the English transcript: put ref.en.txt into the references folder.")
@@ -107,7 +107,7 @@ def judge(segments: Sequence[Segment], model: Model) -> tuple[tuple[Segment, ...
     scores: list[float] = found["scores"]
     judged = tuple(dataclasses.replace(s, comet=round(c, 6)) for s, c in zip(segments, scores, strict=True))
     mean = sum(scores) / len(scores)
-    return judged, Judged(
+    return judged, CometScores(
         model.label, mean, found["device"], found["seconds"], found["peak_mib"], found["gpu_peak_mib"]
     )
 

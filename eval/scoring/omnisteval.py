@@ -9,7 +9,6 @@ import math
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from logging.handlers import BufferingHandler
 from multiprocessing.pool import ThreadPool
@@ -32,68 +31,33 @@ LATENCIES = ("long_yaal", "ca_long_yaal", "long_laal", "ca_long_laal")
 """Keys of the latencies that are reported, ms."""
 
 
-@dataclass(frozen=True)
-class Level:
-    """How a target language is measured."""
-
-    unit: str
-    bleu_tokenizer: str
-
-
-def level_of(language: str) -> Level:
-    """Characters where a language writes no spaces, words elsewhere."""
-    known = languages.get(language)
-    return Level(known.unit, known.bleu_tokenizer)
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Files that OmniSTEval reads, all inside one temporary folder."""
-
-    language: str
-    log: Path
-    config: Path
-    segments: Path
-    target: Path
-    source: Path | None
-
-
-def prepare(folder: Path, talks: Sequence[Talk], references: References, language: str) -> Inputs:
-    """Write clean inputs for exactly these talks into ``folder``."""
-    unit = level_of(language).unit
-    source = folder / "source.txt" if references.source is not None else None
-    inputs = Inputs(
-        language, folder / "log.jsonl", folder / "config.yaml", folder / "segments.json", folder / "target.txt", source
-    )
-    write_clean(talks, inputs.log, unit)
-    inputs.config.write_text(yaml.safe_dump({"detokenizer_type": "simuleval", "latency_unit": unit}), encoding="utf-8")
-    references.write(inputs.segments, inputs.target)
-    if source is not None and references.source is not None:
-        source.write_text("".join(f"{line}\n" for line in references.source), encoding="utf-8")
-    return inputs
-
-
-def run(inputs: Inputs, *, latency: bool = True) -> tuple[dict[str, float], list[Instance]]:
-    """Scores by OmniSTEval's keys, and its resegmented output.
+def run(
+    folder: Path, talks: Sequence[Talk], references: References, language: str, *, latency: bool = True
+) -> tuple[dict[str, float], list[Instance]]:
+    """Scores of exactly these talks by OmniSTEval's keys, and its resegmented output. Its files go into ``folder``.
 
     ``bleu``, ``chrf``; with ``latency`` also ``LATENCIES``.
     """
-    level = level_of(inputs.language)
+    level = languages.get(language)
     if level.unit == "word" and shutil.which("perl") is None:
         raise UserError("perl is not on the path: OmniSTEval's Moses tokeniser needs it to score words. Install perl.")
+    log, config, segments, target = (folder / name for name in ("log.jsonl", "config.yaml", "segments.json", "target"))
+    write_clean(talks, log, level.unit)
+    config.write_text(yaml.safe_dump({"detokenizer_type": "simuleval", "latency_unit": level.unit}), encoding="utf-8")
+    references.write(segments, target)
     with _messages() as messages:
         try:
             loaded = load_resegmentation_inputs(
-                speech_segmentation=str(inputs.segments),
+                speech_segmentation=str(segments),
                 text_segmentation=None,
-                ref_sentences_file=str(inputs.target),
-                hypothesis_file=str(inputs.log),
+                ref_sentences_file=str(target),
+                hypothesis_file=str(log),
                 hypothesis_format="simulstream",
                 char_level=level.unit == "char",
-                simulstream_config_file=str(inputs.config),
+                simulstream_config_file=str(config),
             )
             with _bounded_alignment():
-                instances, _ = resegment(*loaded, char_level=level.unit == "char", lang=inputs.language)
+                instances, _ = resegment(*loaded, char_level=level.unit == "char", lang=language)
             scores, *_ = evaluate_instances(
                 instances=instances,
                 is_longform=True,

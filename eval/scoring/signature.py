@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import agent
+from agent import languages
 from agent.run.folder import MANIFEST, read
 from eval.inputs.log import RunLog
 from eval.inputs.references import References
-from eval.scoring.omnisteval import level_of
 
 
 def signature(log: RunLog, references: References, language: str, config: Mapping[str, Any]) -> str:
@@ -23,7 +23,7 @@ def signature(log: RunLog, references: References, language: str, config: Mappin
 
     Hashes are 8 hexadecimal digits.
     """
-    level, manifest = level_of(language), read(log.path.parent, MANIFEST)
+    level, manifest = languages.get(language), read(log.path.parent, MANIFEST)
     fields = {
         "omnisteval": version("omnisteval"),
         "sacrebleu": version("sacrebleu"),

@@ -23,6 +23,7 @@ from agent.paths import PROJECT, resolve
 from agent.run.folder import CONFIG, LOG, MANIFEST, SCORES, read, write_json
 from agent.run.manifest import sha256
 from agent.weights import gpu_shares, named_models
+from eval import table
 from eval.score import REGIME_LIMIT_MS
 from eval.scoring.comet import MODEL as XCOMET_XL
 from eval.scoring.signature import fields_of
@@ -193,7 +194,7 @@ def _write_texts(root: Path, submission: Submission, configs: Mapping[str, Mappi
         "inside": contents.INSIDE,
         "mounted": contents.MOUNTED,
         "port": contents.PORT,
-        "number": _number,
+        "number": table.number,
     }
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -211,10 +212,6 @@ def _write_texts(root: Path, submission: Submission, configs: Mapping[str, Mappi
         own = {**values, **described, "direction": direction}
         text = environment.get_template("direction.md.j2").render(own)
         (root / direction / contents.README).write_text(text, encoding="utf-8")
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _models(config: Mapping[str, Any]) -> list[str]:

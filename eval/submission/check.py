@@ -12,13 +12,13 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from agent import config as agent_config
+from agent import languages
 from agent.errors import UserError
 from agent.run.folder import CONFIG, LOG, read
 from agent.run.manifest import sha256
 from eval.inputs.log import Talk, read_log
 from eval.inputs.references import References, load
 from eval.score import REGIME_LIMIT_MS, Options, Scores, score
-from eval.scoring.omnisteval import level_of
 from eval.submission import contents
 from eval.submission.contents import Entry, Submission
 
@@ -194,7 +194,7 @@ def check_log(package: Package, entry: Entry) -> str:
         raise UserError(f"{entry.folder}/{LOG} is a log of {log.format}, not of simulstream.")
     references = package.loaded(entry.direction)
     for talk in log.pick(references.talks):
-        _check_talk(talk, references.of_talk(talk.name), level_of(entry.direction.partition("-")[2]).unit)
+        _check_talk(talk, references.of_talk(talk.name), languages.get(entry.direction.partition("-")[2]).unit)
     extra = log.extra(references.talks)
     if extra:
         raise UserError(f"talks that the dev set does not have: {', '.join(extra)}.")

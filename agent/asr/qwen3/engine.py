@@ -1,6 +1,6 @@
 """The recogniser and the aligner: what they are asked and what they answer, whichever library runs the model.
 
-A `Generator` or `Classifier` (`agent.asr.qwen3.hf`, `agent.asr.qwen3.vllm`) runs token ids and audio through a model;
+A `Generator` or `Classifier` (beside this file: transformers.py, vllm.py) runs token ids and audio through a model;
 `Transcriber` and `Aligner` make those ids and read the result, so that both libraries are asked the same.
 """
 

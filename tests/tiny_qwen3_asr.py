@@ -1,17 +1,14 @@
-"""Random checkpoints of Qwen3-ASR's and its aligner's architectures: ``python -m bench.skeletons.speech FOLDER``.
+"""Tiny random checkpoints of Qwen3-ASR's and its aligner's architectures.
 
-Writes ``asr-hf`` and ``aligner-hf`` (the layout of ``Qwen/…-hf``, which Transformers reads) and ``asr`` and ``aligner``
-(the original one, ``thinker_config``) with the same numbers: under 1 MB each, or 260 MB of a size at which encoding
-costs something (``--size mid``). Byte tokens are made improbable, so that what the recogniser writes is words of `TEXT`
-at random.
+`build` writes ``asr-hf`` and ``aligner-hf`` (the layout of ``Qwen/…-hf``, which Transformers reads) and ``asr`` and
+``aligner`` (the original one, ``thinker_config``) with the same numbers, under 1 MB each. Byte tokens are made
+improbable, so that what the recogniser writes is words of `TEXT` at random.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,65 +35,38 @@ _MARKERS = ("<asr_text>", "<timestamp>")
 _VOCABULARY = 400
 
 
-@dataclass(frozen=True)
-class Size:
-    """Of the speech encoder and of the decoder; ``width`` is that of either's residual stream."""
-
-    encoder_layers: int
-    encoder_heads: int
-    encoder_width: int
-    encoder_ffn: int
-    convolution: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    width: int
-    ffn: int
-
-    @property
-    def audio(self) -> dict[str, Any]:
-        """What both layouts say of the encoder."""
-        return {
-            "num_mel_bins": 128,
-            "encoder_layers": self.encoder_layers,
-            "encoder_attention_heads": self.encoder_heads,
-            "encoder_ffn_dim": self.encoder_ffn,
-            "d_model": self.encoder_width,
-            "n_window": 50,
-            "n_window_infer": 800,
-            "output_dim": self.width,
-            "downsample_hidden_size": self.convolution,
-            "activation_function": "gelu",
-            "scale_embedding": False,
-            "initializer_range": 0.02,
-        }
-
-    @property
-    def text(self) -> dict[str, Any]:
-        """What both layouts say of the decoder."""
-        return {
-            "vocab_size": _VOCABULARY,
-            "hidden_size": self.width,
-            "intermediate_size": self.ffn,
-            "num_hidden_layers": self.layers,
-            "num_attention_heads": self.heads,
-            "num_key_value_heads": self.kv_heads,
-            "head_dim": self.head_dim,
-            "hidden_act": "silu",
-            "max_position_embeddings": 65536,
-            "rms_norm_eps": 1e-6,
-            "attention_bias": False,
-            "attention_dropout": 0.0,
-            "initializer_range": 0.02,
-            "use_cache": True,
-        }
-
-
-SIZES = {
-    "tiny": Size(2, 2, 64, 64, 8, 2, 4, 2, 32, 64, 128),
-    "mid": Size(8, 8, 512, 2048, 128, 12, 8, 4, 64, 512, 1536),
+_AUDIO = {
+    "num_mel_bins": 128,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 64,
+    "d_model": 64,
+    "n_window": 50,
+    "n_window_infer": 800,
+    "output_dim": 64,
+    "downsample_hidden_size": 8,
+    "activation_function": "gelu",
+    "scale_embedding": False,
+    "initializer_range": 0.02,
 }
+"""What both layouts say of the encoder."""
+_TEXT = {
+    "vocab_size": _VOCABULARY,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "hidden_act": "silu",
+    "max_position_embeddings": 65536,
+    "rms_norm_eps": 1e-6,
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "initializer_range": 0.02,
+    "use_cache": True,
+}
+"""What both layouts say of the decoder."""
 _RENAMED = {
     "model.multi_modal_projector.linear_1.": "thinker.audio_tower.proj1.",
     "model.multi_modal_projector.linear_2.": "thinker.audio_tower.proj2.",
@@ -108,18 +78,18 @@ _RENAMED = {
 """Names of weights: native to original."""
 
 
-def build(folder: Path, size: Size = SIZES["tiny"]) -> Path:
+def build(folder: Path) -> Path:
     """Write the four checkpoints into ``folder``; returns it."""
     for kind in ("asr", "aligner"):
-        model, tokenizer = write_native(folder / f"{kind}-hf", kind, size)
-        _write_original(folder / kind, kind, size, model, tokenizer)
+        model, tokenizer = _write_native(folder / f"{kind}-hf", kind)
+        _write_original(folder / kind, kind, model, tokenizer)
     return folder
 
 
-def write_native(folder: Path, kind: str, size: Size) -> tuple[Any, Any]:
+def _write_native(folder: Path, kind: str) -> tuple[Any, Any]:
     """Write one checkpoint (``asr`` or ``aligner``) in the layout of Transformers; returns model and tokenizer."""
     tokenizer = _tokenizer()
-    model = _model(kind, size, tokenizer, seed=1 if kind == "asr" else 2)
+    model = _model(kind, tokenizer, seed=1 if kind == "asr" else 2)
     model.save_pretrained(folder)
     Qwen3ASRProcessor(Qwen3ASRFeatureExtractor(), tokenizer, chat_template=_template(kind)).save_pretrained(folder)
     if kind == "aligner":
@@ -128,7 +98,7 @@ def write_native(folder: Path, kind: str, size: Size) -> tuple[Any, Any]:
 
 
 def _template(kind: str) -> str:
-    return Path(__file__).with_name(f"{kind}.jinja").read_text(encoding="utf-8")
+    return Path(__file__).with_name(f"tiny_qwen3_{kind}.jinja").read_text(encoding="utf-8")
 
 
 def _tokenizer() -> Any:
@@ -161,14 +131,14 @@ def _tokenizer() -> Any:
     return tokenizer
 
 
-def _model(kind: str, size: Size, tokenizer: Any, seed: int) -> Any:
+def _model(kind: str, tokenizer: Any, seed: int) -> Any:
     """The architecture with reproducible random weights, large enough that its output depends on the sound."""
     of = tokenizer.convert_tokens_to_ids
     tied = kind == "asr"
     rope = {"rope_type": "default", "rope_theta": 1000000.0}
     config = Qwen3ASRConfig(
-        audio_config={**size.audio, "max_position_embeddings": 13},
-        text_config={**size.text, "rope_parameters": rope, "tie_word_embeddings": tied},
+        audio_config={**_AUDIO, "max_position_embeddings": 13},
+        text_config={**_TEXT, "rope_parameters": rope, "tie_word_embeddings": tied},
         tie_word_embeddings=tied,
         audio_token_id=of("<|audio_pad|>"),
         timestamp_token_id=of("<timestamp>"),
@@ -199,13 +169,13 @@ def _values(name: str, noise: torch.Tensor) -> torch.Tensor:
     if noise.dim() == 1:
         return 1.0 + 0.2 * noise if "norm" in name and name.endswith("weight") else 0.1 * noise
     if "embed_tokens" in name:
-        return 0.5 * math.sqrt(64 / noise.shape[1]) * noise
+        return 0.5 * noise
     if noise.dim() == 4:
         return noise * math.sqrt(2.0 / (9 * noise.shape[1]))
     return noise * (4.0 if "o_proj" in name else 1.5) / math.sqrt(noise.shape[1])
 
 
-def _write_original(folder: Path, kind: str, size: Size, model: Any, tokenizer: Any) -> None:
+def _write_original(folder: Path, kind: str, model: Any, tokenizer: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     weights = {}
     for name, weight in model.state_dict().items():
@@ -220,29 +190,28 @@ def _write_original(folder: Path, kind: str, size: Size, model: Any, tokenizer: 
     config = model.config
     generation = {"eos_token_id": config.eos_token_id, "pad_token_id": config.pad_token_id, "do_sample": False}
     (folder / "generation_config.json").write_text(json.dumps(generation))
-    (folder / "config.json").write_text(json.dumps(_original_config(kind, size, tokenizer), indent=1))
+    (folder / "config.json").write_text(json.dumps(_original_config(kind, tokenizer), indent=1))
 
 
-def _original_config(kind: str, size: Size, tokenizer: Any) -> dict[str, Any]:
+def _original_config(kind: str, tokenizer: Any) -> dict[str, Any]:
     of = tokenizer.convert_tokens_to_ids
     audio = {
-        **size.audio,
+        **_AUDIO,
         "model_type": "qwen3_asr_audio_encoder",
         "max_source_positions": 1500,
         "conv_chunksize": 500,
-        "num_hidden_layers": size.encoder_layers,
+        "num_hidden_layers": 2,
         "dropout": 0,
         "attention_dropout": 0,
         "activation_dropout": 0,
     }
     rope = {"rope_type": "default", "type": "default", "interleaved": True, "mrope_interleaved": True}
-    half = size.head_dim // 2
     text = {
-        **size.text,
+        **_TEXT,
         "model_type": "qwen3_asr_text",
         "rope_theta": 1000000,
         "tie_word_embeddings": kind == "asr",
-        "rope_scaling": {**rope, "mrope_section": [half - 2 * (5 * half // 16), 5 * half // 16, 5 * half // 16]},
+        "rope_scaling": {**rope, "mrope_section": [6, 5, 5]},
     }
     thinker: dict[str, Any] = {
         "model_type": "qwen3_asr_thinker" if kind == "asr" else "qwen3_forced_aligner",
@@ -270,16 +239,3 @@ def _original_config(kind: str, size: Size, tokenizer: Any) -> dict[str, Any]:
 
 def _update(path: Path, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}, indent=1))
-
-
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
-    parser.add_argument("--size", choices=SIZES, default="tiny")
-    arguments = parser.parse_args()
-    build(arguments.folder, SIZES[arguments.size])
-
-
-if __name__ == "__main__":
-    main()
