@@ -96,21 +96,28 @@ def calibrate(
         provenance={
             **provenance,
             "pairs": len(keys),
-            "score": "ts: first token of each unit, peak inside the source span, averaged per pair; "
-            "ts_published: every aligned token, peak over the full row",
             "selection": f"{best.name} of {len(found)} candidates, chosen on even pairs, compared on odd pairs",
             "mean_row": mean_row,
-            "dtype": str(subject.model.dtype).removeprefix("torch."),
-            "tools": {
-                "alignatt-agent": __version__,
-                "torch": torch.__version__.split("+")[0],
-                "transformers": transformers.__version__,
-                **dict(provenance.get("tools", {})),
-            },
-            "date": datetime.now(UTC).date().isoformat(),
+            **_made_with(subject, dict(provenance.get("tools", {}))),
         },
     )
     return Calibrated(head_set, tuple(found), best, scores)
+
+
+def _made_with(subject: Subject, tools: Mapping[str, str]) -> dict[str, Any]:
+    """What a head set says of how it was made, whatever the corpus."""
+    return {
+        "score": "ts: first token of each unit, peak inside the source span, averaged per pair; "
+        "ts_published: every aligned token, peak over the full row",
+        "dtype": str(subject.model.dtype).removeprefix("torch."),
+        "tools": {
+            "alignatt-agent": __version__,
+            "torch": torch.__version__.split("+")[0],
+            "transformers": transformers.__version__,
+            **tools,
+        },
+        "date": datetime.now(UTC).date().isoformat(),
+    }
 
 
 def _both(first: RowConvention) -> tuple[RowConvention, ...]:
