@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 from test_help import PAGES as HELP
@@ -78,3 +79,9 @@ def test_what_sentences_name_exists(page: Path) -> None:
 
 def test_the_readme_is_short() -> None:
     assert len(README.read_bytes()) <= MAX_README_BYTES
+
+
+def test_every_file_is_listed_with_what_it_says_of_itself() -> None:
+    assert (PROJECT / "docs" / "files.md").read_text(encoding="utf-8") == run_path(str(PROJECT / "docs/files.py"))[
+        "page"
+    ]()
