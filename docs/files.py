@@ -1,4 +1,4 @@
-"""Makes docs/files.md: every file of the code with the first line of its docstring. ``python docs/files.py`` writes it."""
+"""docs/files.md: every file of the code with the first line of its docstring; ``python docs/files.py`` writes it."""
 
 from __future__ import annotations
 
