@@ -77,7 +77,7 @@ demo: $(STAMP) ## translate and score three short talks en→de at both operatin
 	@echo "  make report"
 	@echo "      these runs as one HTML page, $(OUT)/report.html, with a replay of every talk"
 	@echo "  $(BIN)/simulstream --agent agent.AlignAttAgent --source FILE --tgt-lang de --watch"
-	@echo "      your own audio; the included model knows a small controlled language only (README.md, Bring your own model)"
+	@echo "      your own audio; the included model knows a small controlled language only (README.md, Your own audio, your own model)"
 
 # TALKS on the command line reaches `make demo` too.
 ifeq ($(origin TALKS),command line)
