@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from agent.cli.evaluation import add_parsers
 
 GERMAN = ["Das Haus ist klein.", "Wir gehen heute in den Park.", "Der Hund schläft im Garten."]
 ITALIAN = ["La casa è piccola.", "Oggi andiamo al parco.", "Il cane dorme in giardino."]
@@ -90,3 +93,41 @@ def offline_run(tmp_path: Path, place: str) -> Path:
         "two": [(3.5, 1.0, GERMAN[2].split())],
     }
     return write_run(tmp_path / place, talks, policy="offline")
+
+
+def write_simuleval(path: Path, language: str = "de", **changes: Any) -> Path:
+    """The talks of the tests as SimulEval would log them, elapsed times adding up."""
+    talks = german_talks() if language == "de" else chinese_talks()
+    entries = []
+    for index, (name, steps) in enumerate(talks.items()):
+        delays: list[float] = []
+        elapsed: list[float] = []
+        spent_s = 0.0
+        for heard_s, computed_s, tokens in steps:
+            spent_s += computed_s
+            delays += [heard_s * 1000] * len(tokens)
+            elapsed += [(heard_s + spent_s) * 1000] * len(tokens)
+        units = [token for _, _, tokens in steps for token in tokens]
+        entries.append(
+            {
+                "index": index,
+                "source": [f"/data/{name}.wav", "samplerate: 16000"],
+                "source_length": steps[-1][0] * 1000,
+                "prediction": ("" if language == "zh" else " ").join(units).replace("\n", "!"),
+                "delays": delays,
+                "elapsed": elapsed,
+                **changes,
+            }
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries), encoding="utf-8")
+    return path
+
+
+def alignatt(*words: str | Path) -> int:
+    """The scoring commands, run in this process."""
+    parser = argparse.ArgumentParser(prog="alignatt")
+    add_parsers(parser.add_subparsers(required=True))
+    args = parser.parse_args([str(word) for word in words])
+    code: int = args.run(args)
+    return code

@@ -9,13 +9,18 @@ sees the token embedding, and a planted head's query asks for the code of the so
 from __future__ import annotations
 
 import random
+import shutil
+import sys
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import Gemma4ForCausalLM, Gemma4TextConfig, PreTrainedTokenizerFast
 
 from agent.mt.drafter import Head
+from heads.align import PROGRAM
 from heads.score import AlignedPair
 
 N_WORDS = 20
@@ -24,6 +29,10 @@ OWN = (Head(1, 1), Head(5, 2))
 """A sliding layer; a full layer that shares the keys of layer 2."""
 PREDICTING = (Head(2, 0), Head(4, 3))
 """A full layer; a sliding layer that shares the keys of layer 3."""
+needs_eflomal = pytest.mark.skipif(
+    not (Path(sys.executable).parent / PROGRAM).is_file() and shutil.which(PROGRAM) is None,
+    reason="eflomal is not installed (extra heads)",
+)
 TEMPLATE = "<s> {% for m in messages %}{{ m.content }} {% endfor %}<a>"
 
 

@@ -22,11 +22,10 @@ import soundfile
 from known_talk import Planted, pcm, recognised, shifted
 from tiny_qwen3_asr import build
 
-from agent.asr import aligned
+from agent.asr import streaming
 from agent.asr.commit import normalize
 from agent.asr.contract import SAMPLE_RATE_HZ, Samples
 from agent.asr.qwen3 import engine
-from agent.asr.qwen3.config import Qwen3Config
 from agent.asr.qwen3.engine import Aligner, Transcriber, Transcription
 from agent.asr.qwen3.words import split_words
 from agent.cli import main as cli
@@ -99,23 +98,20 @@ def translate(
 ) -> dict[str, Any]:
     """Translate ``folder/known.wav``, which is ``talk``; what came of it. RuntimeError when it did not end well."""
     made: list[Oracle] = []
-    load, known = Qwen3Config.load, dict(aligned._loaded)
+    recogniser = streaming.StreamingRecogniser
 
-    def with_oracle(speech_to_text: Any, word_times: Any) -> Any:
-        made.append(Oracle(talk, speech_to_text, word_times))
-        return made[-1], made[-1]
+    def with_oracle(transcriber: Any, aligner: Any, *rest: Any) -> streaming.StreamingRecogniser:
+        made[:] = made or [Oracle(talk, transcriber, aligner)]
+        return recogniser(made[0], made[0], *rest)
 
-    Qwen3Config.load = lambda config, language: with_oracle(*load(config, language))  # type: ignore[method-assign]
-    aligned._loaded.update({key: with_oracle(*models) for key, models in known.items()})  # engines that run already
+    streaming.StreamingRecogniser = with_oracle  # type: ignore[assignment, misc]
     command = ["--agent", "agent.AlignAttAgent", "--preset", preset, "--source", str(folder / "known.wav")]
     command += ["--output", str(folder / "known"), "--force", "--set", f"speech_chunk_size={chunk_s}", *assignments]
     began = time.monotonic()
     try:
         code = cli.simulstream(command)
     finally:
-        Qwen3Config.load = load  # type: ignore[method-assign]
-        aligned._loaded.clear()
-        aligned._loaded.update(known)
+        streaming.StreamingRecogniser = recogniser  # type: ignore[misc]
     if code:
         raise RuntimeError(f"simulstream ended with {code}")
     lines = (folder / "known" / "trace.jsonl").read_text(encoding="utf-8").splitlines()

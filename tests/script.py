@@ -11,20 +11,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-TESTS = Path(__file__).parent
+from agent.paths import PROJECT
+
 TIMEOUT_S = 1800.0
 
 
 def result_of(script: str, *arguments: str | Path, **variables: str) -> Any:
     """What the last line that ``script`` prints says, as JSON. ``variables``: of its environment."""
     process = subprocess.Popen(
-        [sys.executable, str(TESTS / script), *map(str, arguments)],
+        [sys.executable, str(Path(__file__).with_name(script)), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=TESTS.parent,
+        cwd=PROJECT,
         env=os.environ
-        | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": f"{TESTS.parent}:{TESTS}", **variables},
+        | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": f"{PROJECT}:{PROJECT / 'tests'}", **variables},
         start_new_session=True,
     )
     try:

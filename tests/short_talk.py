@@ -10,8 +10,9 @@ import soundfile
 import yaml
 
 from agent.asr.contract import SAMPLE_RATE_HZ
+from agent.paths import PROJECT
 
-TALKS = Path(__file__).parent.parent / "demo" / "talks"
+TALKS = PROJECT / "demo" / "talks"
 NAME = "demo-talk-1"
 SENTENCES = (2, 3)
 PAUSE_S = 2.5

@@ -29,8 +29,9 @@ from agent.asr.streaming import StreamingRecogniser
 from agent.config import AgentConfig
 from agent.errors import UserError
 from agent.models import build_recogniser
+from agent.paths import PROJECT
 
-DEMO_TALK = Path(__file__).parent.parent / "demo" / "talks" / "demo-talk-1.flac"
+DEMO_TALK = PROJECT / "demo" / "talks" / "demo-talk-1.flac"
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

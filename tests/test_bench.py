@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_fewer_tokens import spoken
+from scripted import spoken
 from transformers import AutoConfig, AutoTokenizer
 
 from agent.asr.record import Recording, Step, write_recording

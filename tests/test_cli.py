@@ -17,11 +17,12 @@ import soundfile
 import yaml
 
 from agent.cli.main import alignatt, simulstream
+from agent.paths import PROJECT
 from agent.run.folder import CONFIG, LOG, MANIFEST
 from agent.run.settings import OUR_AGENT, Options, resolve
 from agent.run.watch import StepView, WatchReporter
 
-TESTS = Path(__file__).parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'tests'}"}
 COMMAND = Path(sys.executable).with_name("simulstream")
 ECHO = "echo_agent.EchoAgent"
 CHUNK = "speech_chunk_size=0.5"
@@ -48,7 +49,7 @@ def real(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(COMMAND), *arguments],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=120,
@@ -298,9 +299,7 @@ def test_bad_input_loads_no_torch(bad_folder: Path) -> None:
 
 def test_a_closed_pipe_is_quiet(folder: Path) -> None:
     line = f"'{COMMAND}' --agent {ECHO} --set speech_chunk_size=0.02 --source first.flac --watch | true"
-    done = subprocess.run(
-        ["sh", "-c", line], env={**os.environ, "PYTHONPATH": str(TESTS)}, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["sh", "-c", line], env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.stderr == ""
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from agent.paths import PROJECT
 
-TESTS = Path(__file__).parent
-OURS = {"agent", "heads", "eval", "demo", "bench", "vllm_rows", *(path.stem for path in TESTS.glob("*.py"))}
+TESTS = PROJECT / "tests"
+OURS = {"agent", "heads", "eval", "demo", "bench", "vllm_rows", *(path.stem for path in TESTS.rglob("*.py"))}
 ELSEWHERE = {"vllm", "comet", "pytorch_lightning"}
 """What tests import that ``make vllm`` and ``make comet-env`` bring."""
 

@@ -61,11 +61,14 @@ def test_commands_are_understood(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != LOG], ids=lambda page: page.name)
-def test_commands_and_keys_in_sentences_exist(page: Path) -> None:
+def test_what_sentences_name_exists(page: Path) -> None:
+    """Files, commands and keys."""
     text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"`((?:agent|bench|demo|docs|eval|heads|tests|vllm_rows)/[\w./]+)`", text):
+        assert (PROJECT / name).exists() or (page.parent / name).exists(), name
     programs = {page.prog for page in HELP}
     for words in (code.split() for code in re.findall(r"`(alignatt [a-z]+[^`]*)`", text)):
-        assert " ".join(words[:2]) in programs, words
+        assert f"{words[0]} {words[1].rstrip(':')}" in programs, words
     known = {key.name for key in keys_of(AgentConfig)} | {"policy.name", "asr.recogniser"} | OF_EXAMPLES
     for group, names in (("policy.", POLICIES), ("asr.", RECOGNISERS)):
         known |= {key.name for name in names for key in keys_of(load_class(name, names, object, group), group)}

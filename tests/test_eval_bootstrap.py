@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from eval_runs import chinese_talks, german_talks, write_references, write_run
+from eval_runs import alignatt, chinese_talks, german_talks, write_references, write_run
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
-from test_eval_command import alignatt
 
 from agent.errors import UserError
 from agent.run.folder import SCORES, SEGMENTS, read

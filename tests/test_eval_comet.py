@@ -12,11 +12,12 @@ import pytest
 from eval_runs import german_talks, write_references, write_run
 
 from agent.cli.main import alignatt
+from agent.paths import PROJECT
 from eval.scoring import comet
 from eval.scoring.bootstrap import RunStatistics, compare_runs
 from eval.scoring.segments import read_segments
 
-ENVIRONMENT = Path(__file__).parents[1] / comet.ENVIRONMENT / "bin" / "python"
+ENVIRONMENT = PROJECT / comet.ENVIRONMENT / "bin" / "python"
 FAKE = """#!{python}
 import json, sys
 isolated, worker, checkpoint, task, result = sys.argv[1:]
@@ -146,7 +147,7 @@ def test_the_real_path_on_a_tiny_xcomet(
 ) -> None:
     hub = tmp_path / "hub"
     monkeypatch.setenv("HF_HUB_CACHE", str(hub))
-    builder = Path(__file__).with_name("tiny_xcomet.py")
+    builder = PROJECT / "tests" / "tiny_xcomet.py"
     made = subprocess.run(
         [ENVIRONMENT, "-I", builder, hub], env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, check=False
     )

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from eval_runs import german_talks, offline_run, write_run
+from eval_runs import alignatt, german_talks, offline_run, write_run
 
-from agent.cli.evaluation import add_parsers
+from agent.paths import PROJECT
 from eval import table
-
-
-def alignatt(*words: str | Path) -> int:
-    parser = argparse.ArgumentParser(prog="alignatt")
-    add_parsers(parser.add_subparsers(required=True))
-    args = parser.parse_args([str(word) for word in words])
-    code: int = args.run(args)
-    return code
 
 
 def test_score_prints_a_plain_table_with_its_signature(
@@ -63,8 +54,7 @@ def test_terminal_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def make(*words: str) -> str:
     """What make prints, run in the project's folder."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "TALKS"))}
-    root = Path(__file__).parent.parent
-    done = subprocess.run(["make", *words], cwd=root, env=environment, capture_output=True, text=True)
+    done = subprocess.run(["make", *words], cwd=PROJECT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from eval_runs import CHINESE, GERMAN, chinese_talks, german_talks, write_run
-from test_eval_command import alignatt
+from eval_runs import CHINESE, GERMAN, alignatt, chinese_talks, german_talks, write_run, write_simuleval
 
 from agent.errors import UserError
 from eval.inputs import quotes
@@ -29,35 +28,6 @@ KEYS = {
     "LongLAAL (CA)": "ca_long_laal_ms",
 }
 """Rows of OmniSTEval's scores.tsv and what we call them."""
-
-
-def write_simuleval(path: Path, language: str = "de", **changes: Any) -> Path:
-    """The talks of the tests as SimulEval would log them, elapsed times adding up."""
-    talks = german_talks() if language == "de" else chinese_talks()
-    entries = []
-    for index, (name, steps) in enumerate(talks.items()):
-        delays: list[float] = []
-        elapsed: list[float] = []
-        spent_s = 0.0
-        for heard_s, computed_s, tokens in steps:
-            spent_s += computed_s
-            delays += [heard_s * 1000] * len(tokens)
-            elapsed += [(heard_s + spent_s) * 1000] * len(tokens)
-        units = [token for _, _, tokens in steps for token in tokens]
-        entries.append(
-            {
-                "index": index,
-                "source": [f"/data/{name}.wav", "samplerate: 16000"],
-                "source_length": steps[-1][0] * 1000,
-                "prediction": ("" if language == "zh" else " ").join(units).replace("\n", "!"),
-                "delays": delays,
-                "elapsed": elapsed,
-                **changes,
-            }
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries), encoding="utf-8")
-    return path
 
 
 def omnisteval(log: Path, references: Path, output: Path, language: str, *options: str) -> dict[str, str]:

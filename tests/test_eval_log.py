@@ -73,7 +73,14 @@ def test_bad_segmentation(tmp_path: Path, segments: list[dict[str, object]], pat
         load(folder / "audio-segments.yaml", folder, "de")
 
 
-def test_absent_references(references: Path) -> None:
+def test_references_that_are_absent_or_of_another_length(references: Path) -> None:
+    for text, pattern in (
+        ("Nur eine Zeile.\n", r"ref.de.txt has 1 lines but .* has 3 segments"),
+        ("\n" * 3, "is empty"),
+    ):
+        (references / "ref.de.txt").write_text(text, encoding="utf-8")
+        with pytest.raises(UserError, match=pattern):
+            load(references / "audio-segments.yaml", references, "de")
     with pytest.raises(UserError, match=r"No references .*ref\.cs\.txt"):
         load(references / "audio-segments.yaml", references, "cs")
     with pytest.raises(UserError, match="No segmentation"):

@@ -14,8 +14,9 @@ from short_talk import write_talk
 from tiny import save_model
 
 from agent.cli.main import alignatt, simulstream
+from agent.paths import PROJECT
 
-EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+EXAMPLES = PROJECT / "docs" / "examples"
 POLICY, RECOGNISER = "cautious_tail:CautiousTail", "metronome:Metronome"
 MAX_LINES = 25
 AGENT = """

@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 import random
 import zlib
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from test_policy import policy_of, view
-from test_session import UPPER, committed, live, make, run, said
+from drafts import policy_of, view
+from scripted import UPPER, committed, live, make, run, said, spoken
 from tiny import gemma4_config, metaspace_tokenizer, random_model
 
 from agent.config import SessionConfig, load, preset_path
@@ -277,23 +276,6 @@ def test_the_embedded_model_says_the_same_and_decodes_less(preset: str) -> None:
     )
     assert less.texts == plain.texts
     assert less.n_decoded < 0.75 * plain.n_decoded
-
-
-def spoken(sentences: Sequence[str]) -> list[Hypothesis]:
-    """Each sentence word by word, every other word first heard wrong."""
-    steps, now_s = [], 0.0
-    for sentence in sentences:
-        heard: list[SourceWord] = []
-        for number, text in enumerate(sentence.split()):
-            heard = [replace(word, stability=word.stability + 1) for word in heard]
-            if number % 2:
-                wrong = SourceWord("the", now_s, now_s + 0.2)
-                steps.append(Hypothesis((), (*heard, wrong), now_s + 0.3))
-            heard.append(SourceWord(text, now_s, now_s + 0.4))
-            now_s += 0.5
-            steps.append(Hypothesis((), tuple(heard), now_s))
-        steps.append(Hypothesis((tuple(heard),), (), now_s))
-    return steps
 
 
 def test_held_words_are_released_without_a_call_when_only_the_frontier_moved() -> None:

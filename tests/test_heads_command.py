@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_heads_text import needs_eflomal
+from planted import needs_eflomal
 from tiny import save_model
 
 from agent.cli.main import alignatt
@@ -136,22 +136,16 @@ def test_a_shipped_set_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert "uses predicting rows of 8 heads, best by TS: 4.0, 4.3" in said
     assert re.search(r"4\.0 │ 0\.80[45] │", said)
     assert re.search(r"\n   4  80 58 3[23] 69\n", said)
-
-
-def test_an_unknown_set_names_the_shipped_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert alignatt(["heads", "show", "demo-en-fr"]) == 2
     assert "No head set 'demo-en-fr': give a JSON file or one of MiLMMT" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
-def test_the_map_is_drawn(tmp_path: Path, suffix: str) -> None:
+def test_the_map_is_drawn(tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra heads)")
     plot = tmp_path / "maps" / f"x{suffix}"
     assert alignatt(["heads", "show", "demo-en-it", "--plot", str(plot)]) == 0
     assert plot.read_bytes()[:4] == {".svg": b"<?xm", ".png": b"\x89PNG"}[suffix]
-
-
-def test_another_picture_format_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert alignatt(["heads", "show", "demo-en-it", "--plot", str(tmp_path / "x.bmp")]) == 2
     assert "--plot writes .png, .svg, .pdf, not 'x.bmp'" in capsys.readouterr().err
 

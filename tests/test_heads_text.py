@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from planted import needs_eflomal
 
 from agent.errors import UserError
 from demo.make.calibrate import write_corpus
-from heads.align import PROGRAM, coverage, eflomal, given, read_pharaoh, to_aligned
+from heads.align import coverage, eflomal, given, read_pharaoh, to_aligned
 from heads.corpus import (
     OVERLAP,
     SentencePair,
@@ -107,10 +107,6 @@ def test_unusable_files_say_what_to_do(tmp_path: Path) -> None:
         read_corpus(*write(tmp_path, ("so what", "na und")), "de")
 
 
-needs_eflomal = pytest.mark.skipif(
-    not (Path(sys.executable).parent / PROGRAM).is_file() and shutil.which(PROGRAM) is None,
-    reason="eflomal is not installed (extra heads)",
-)
 PAIR = SentencePair(2, "the old teacher repairs it.", "L'anziano maestro lo ripara.")
 
 

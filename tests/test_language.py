@@ -164,8 +164,5 @@ def test_spoken_form_reads_years_and_drops_punctuation() -> None:
     )
     words = "in twenty nineteen peter built a house but laura sleeps".split()  # noqa: SIM905
     assert spoken_form(realise(meaning, "en")) == words
-
-
-def test_unknown_language_is_named() -> None:
     with pytest.raises(ValueError, match="'fr'"):
-        realise(one("Peter", "sleep"), "fr")
+        realise(meaning, "fr")

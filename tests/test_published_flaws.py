@@ -12,17 +12,16 @@ from __future__ import annotations
 import ast
 import tomllib
 from importlib import metadata
-from pathlib import Path
 
 import numpy as np
-from test_policy import accept, one_hot, view
+from drafts import accept, one_hot, view
 
 from agent.config import PRESETS, AgentConfig, to_dict
 from agent.keys import keys_of
 from agent.mt.policy.alignatt import AlignAtt
+from agent.paths import PROJECT
 from agent.words import Frontier
 
-ROOT = Path(__file__).parents[1]
 PACKAGES = ("agent", "heads", "eval", "demo")
 
 
@@ -40,11 +39,11 @@ def test_5_our_policy_does_not_filter_a_lone_sharp_peak_away() -> None:
 
 
 def test_13_no_package_of_ours_shadows_the_toolkit() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
     include = [package if package == "demo" else f"{package}*" for package in PACKAGES]
     assert project["tool"]["setuptools"]["packages"]["find"] == {"include": include}
-    assert not (ROOT / "simulstream").exists()
-    assert not list(ROOT.glob("simulstream*.py"))
+    assert not (PROJECT / "simulstream").exists()
+    assert not list(PROJECT.glob("simulstream*.py"))
     assert set(metadata.packages_distributions()["simulstream"]) == {"simulstream"}
 
 
@@ -62,8 +61,8 @@ def test_14_presets_say_only_what_differs() -> None:
 
 def test_14_files_and_functions_stay_short() -> None:
     too_long = []
-    for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
-        text, name = path.read_text(encoding="utf-8"), str(path.relative_to(ROOT))
+    for path in (path for package in PACKAGES for path in (PROJECT / package).rglob("*.py")):
+        text, name = path.read_text(encoding="utf-8"), str(path.relative_to(PROJECT))
         too_long += [f"{name}: {len(text.splitlines())} lines"] if len(text.splitlines()) >= 500 else []
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

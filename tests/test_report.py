@@ -15,10 +15,8 @@ from xml.etree import ElementTree
 import av
 import pytest
 from browser import Page, chromium, find_chromium
-from eval_runs import german_talks, write_run
+from eval_runs import alignatt, german_talks, write_run, write_simuleval
 from short_talk import write_beginning
-from test_eval_command import alignatt
-from test_eval_foreign import write_simuleval
 
 from agent.cli.main import simulstream
 from agent.errors import UserError

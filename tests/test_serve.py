@@ -22,9 +22,9 @@ import pytest
 import soundfile
 
 from agent.cli.main import simulstream
+from agent.paths import PROJECT
 from agent.run.folder import CONFIG, LOG, MANIFEST
 
-TESTS = Path(__file__).parent
 COMMAND = Path(sys.executable).with_name("simulstream")
 ECHO = ("--agent", "echo_agent.EchoAgent", "--set", "speech_chunk_size=0.5")
 START_S = 180
@@ -37,7 +37,7 @@ def served(*arguments: str, cwd: Path) -> Iterator[tuple[str, subprocess.Popen[s
     process = subprocess.Popen(
         [str(COMMAND), "serve", "--port", "0", *arguments],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env={**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'tests'}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -27,10 +27,10 @@ from agent.mt.checkpoint import Checkpoint, open_checkpoint
 from agent.mt.config import MtConfig, VllmConfig
 from agent.mt.drafter import DraftRequest, Head
 from agent.mt.vllm import VllmDrafter, engine_arguments
+from agent.paths import PROJECT
 from agent.vllm_engine import process as engine_process
 from agent.vllm_engine.thread import EngineError, EngineThread
 
-TESTS = Path(__file__).parent
 needs_vllm = pytest.mark.vllm
 
 
@@ -302,7 +302,7 @@ def test_only_processes_of_an_engine_write_into_its_log(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(program)
     done = subprocess.run(
         [sys.executable, str(tmp_path / "program.py")],
-        env={**os.environ, engine_process.VARIABLE: str(log), "PYTHONPATH": str(TESTS.parent)},
+        env={**os.environ, engine_process.VARIABLE: str(log), "PYTHONPATH": str(PROJECT)},
         capture_output=True,
         text=True,
         check=True,

@@ -1,7 +1,7 @@
 """The ``vllm`` backend: drafts of any number of sessions, batched by one AsyncLLM, rows from `vllm_rows`.
 
 vLLM is imported when the first draft is asked for. Tokens are those of stock vLLM, and in float32 those of the
-``transformers`` backend. docs/engines.md says how to choose between the two and what each setting does.
+``transformers`` backend. docs/models.md says how to choose between the two and what each setting does.
 """
 
 from __future__ import annotations
