@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import agent
 from agent.paths import PROJECT
 
 PACKAGES = ("agent", "bench", "demo", "eval", "heads", "vllm_rows")
@@ -92,11 +91,8 @@ def test_the_public_names_are_those_that_are_promised(module: str) -> None:
     assert all(getattr(loaded, name) is not None for name in loaded.__all__)
 
 
-def test_types_are_shipped() -> None:
-    assert (Path(agent.__file__).parent / "py.typed").is_file()
-
-
-def test_no_package_of_ours_shadows_the_toolkit() -> None:
+def test_no_package_of_ours_shadows_the_toolkit_and_types_are_shipped() -> None:
+    assert (PROJECT / "agent" / "py.typed").is_file()
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
     assert project["tool"]["setuptools"]["packages"]["find"] == {"include": ["agent*", "heads*", "eval*", "demo"]}
     assert not (PROJECT / "simulstream").exists()
