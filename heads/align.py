@@ -32,7 +32,7 @@ def eflomal_program() -> str:
     found = str(beside) if beside.is_file() else shutil.which(PROGRAM)
     if found is None:
         raise UserError(
-            f"The word aligner {PROGRAM} is not installed: pip install 'alignatt-agent[heads]' (builds with gcc), or "
+            f"The word aligner {PROGRAM} is not installed: pip install eflomal (builds with gcc), or "
             "give alignments with --alignments FILE."
         )
     return found

@@ -89,7 +89,7 @@ def draw(heads: HeadSet, path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UserError("--plot needs matplotlib: pip install 'alignatt-agent[heads]'.") from error
+        raise UserError("--plot needs matplotlib: pip install matplotlib.") from error
     conventions = list(heads.scores)
     size = (1.6 + len(conventions) * (0.9 + 0.34 * heads.n_heads), 1.6 + 0.24 * heads.n_layers)
     figure = Figure(figsize=(max(4.5, size[0]), max(2.8, size[1])), layout="constrained")

@@ -161,7 +161,7 @@ def test_broken_alignments_are_refused(tmp_path: Path, name: str, text: str, mes
 def test_an_absent_aligner_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match=r"pip install 'alignatt-agent\[heads\]'.*--alignments FILE"):
+    with pytest.raises(UserError, match=r"pip install eflomal.*--alignments FILE"):
         eflomal([PAIR])
 
 

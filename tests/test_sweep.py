@@ -205,7 +205,7 @@ def test_alone_wants_a_device_for_each_cell(tmp_path: Path, capsys: pytest.Captu
 
 @pytest.mark.slow
 def test_ray_gives_the_same_files(done: Sweep, tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed (alignatt-agent[sweep])")
+    pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
     sweep = read_spec(done.output.parent / "spec.yaml", tmp_path)
     try:
         n_done = run.run(sweep, Resources(workers=2, ray="local"))

@@ -181,7 +181,7 @@ def run_probe(args: argparse.Namespace) -> int:
     print(
         f"layout: source span verified, system turn {config.mt.prompt.system!r}, header {config.mt.prompt.header!r}\n"
         f"rows: largest difference from eager attention {parity.max_difference:.2g}, same peak {parity.same_peak:.1%}\n"
-        f"speed: {speed:.1f} ms a drafted token (engine hf, {subject.model.device}, {config.mt.dtype})"
+        f"speed: {speed:.1f} ms a drafted token (Transformers, {subject.model.device}, {config.mt.dtype})"
     )
     ts = done.head_set.provenance["mean_row"]["ts_held_out"]
     if ts < probe.USELESS_TS:

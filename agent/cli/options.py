@@ -58,7 +58,7 @@ def add_configuration(parser: argparse.ArgumentParser) -> None:
     """The options that name a configuration; `settings` and `configuration` read them."""
     add = parser.add_argument
     add("--src-lang", metavar="CODE", help="language spoken (default: en)")
-    add("--tgt-lang", metavar="CODE", help="language wanted: de, it, zh (default: de)")
+    add("--tgt-lang", metavar="CODE", help="language wanted, e.g. de, it, zh, fr (default: de)")
     add("--preset", metavar="NAME", help="shipped configuration (default: {src}{tgt}-low)")
     add("--profile", metavar="NAME", help="demo (embedded models); full ones: a40, a100-40, h100, cpu")
     add("--config", type=Path, metavar="FILE", help="configuration YAML instead of a preset")

@@ -10,7 +10,7 @@ from typing import Literal
 
 from agent.asr.replay import ReplayConfig
 from agent.catalogue import NamedModel
-from agent.config import AgentConfig, from_namespace
+from agent.config import EMBEDDED_DIRECTIONS, AgentConfig, from_namespace
 from agent.errors import UserError
 from agent.paths import resolve
 from agent.run.settings import OUR_AGENT, Settings
@@ -76,12 +76,11 @@ def check(settings: Settings) -> None:
     remedies = [finding.remedy for finding in found if finding.remedy and not finding.key]
     if any(finding.key for finding in found):
         remedies.append(f"alignatt models download --preset {settings.preset}")
-    regime = f" --regime {config.regime}" if config.regime != "low" else ""
-    raise UserError(
-        f"{settings.preset} cannot run here: {'; '.join(finding.text for finding in found)}.",
-        [
-            *([f"Get what is missing: {'; '.join(remedies)}"] if remedies else []),
+    hints = [f"Get what is missing: {'; '.join(remedies)}"] if remedies else []
+    if f"{config.source_lang}-{config.target_lang}" in EMBEDDED_DIRECTIONS:
+        regime = f" --regime {config.regime}" if config.regime != "low" else ""
+        hints.append(
             f"Without it: simulstream --agent {OUR_AGENT} --tgt-lang {config.target_lang}{regime} "
-            "(the embedded demo model, on any machine)",
-        ],
-    )
+            "(the embedded demo model, on any machine)"
+        )
+    raise UserError(f"{settings.preset} cannot run here: {'; '.join(finding.text for finding in found)}.", hints)

@@ -126,7 +126,7 @@ def _join(resources: Resources) -> None:
     try:
         import ray
     except ImportError as error:
-        raise UserError(f"--ray needs Ray: pip install 'alignatt-agent[sweep]' ({error}).") from error
+        raise UserError(f"--ray needs Ray: pip install ray ({error}).") from error
     if ray.is_initialized():
         return
     n_cpus = int(resources.workers * max(1, resources.cpus))
