@@ -163,7 +163,7 @@ lint: $(STAMP) ## ruff and mypy (20 s, later 2)
 check: lint ## lint, types and the tests that are quick (80 s)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "$(PLAIN) and not slow and not gpu"
 
-test: lint ## everything that needs no vLLM, browser or real models (3 minutes)
+test: lint ## everything that needs no vLLM, browser or real models (4 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "$(PLAIN)"
 
 comet-env: $(COMET_STAMP) ## make .venv-comet, which scores XCOMET-XL (COMET=1 make eval-…)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-import agent
 from agent.paths import PROJECT
 
 PACKAGES = ("agent", "bench", "demo", "eval", "heads", "vllm_rows")
@@ -90,5 +91,22 @@ def test_the_public_names_are_those_that_are_promised(module: str) -> None:
     assert all(getattr(loaded, name) is not None for name in loaded.__all__)
 
 
-def test_types_are_shipped() -> None:
-    assert (Path(agent.__file__).parent / "py.typed").is_file()
+def test_no_package_of_ours_shadows_the_toolkit_and_types_are_shipped() -> None:
+    assert (PROJECT / "agent" / "py.typed").is_file()
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["tool"]["setuptools"]["packages"]["find"] == {"include": ["agent*", "heads*", "eval*", "demo"]}
+    assert not (PROJECT / "simulstream").exists()
+    assert not list(PROJECT.glob("simulstream*.py"))
+    assert set(metadata.packages_distributions()["simulstream"]) == {"simulstream"}
+
+
+def test_files_and_functions_stay_short() -> None:
+    too_long = []
+    for module, path in modules():
+        text = path.read_text(encoding="utf-8")
+        too_long += [f"{module}: {len(text.splitlines())} lines"] if len(text.splitlines()) >= 500 else []
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                too_long += [f"{module}.{node.name}: {length} lines"] if length > 60 else []
+    assert too_long == []

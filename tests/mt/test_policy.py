@@ -253,3 +253,16 @@ def test_what_is_accepted_is_always_whole_units_on_token_boundaries(name: str, l
         assert 0 <= found.n_tokens <= len(pieces)
         assert all(unit.end <= found.n_tokens and unit.complete for unit in kept)
         assert all(unit.end > found.n_tokens and unit.first >= found.n_tokens for unit in rest)
+
+
+def test_alignatt_holds_what_has_little_weight_too() -> None:
+    row = np.zeros((1, 1, 6), dtype=np.float32)
+    row[0, 0, 3] = 0.02
+    draft = view([" a "], rows=row)
+    assert accept("alignatt", draft, Frontier(6, 6), margin_words=3).stop_reason == "frontier"
+
+
+def test_alignatt_sees_a_lone_sharp_peak() -> None:
+    draft = view([" a "], rows=one_hot([8], 12)[None], words=range(12))
+    assert accept("alignatt", draft, Frontier(10, 12), margin_words=2).stop_reason == "frontier"
+    assert accept("alignatt", draft, Frontier(12, 12), margin_words=2).n_tokens == 1
