@@ -239,7 +239,8 @@ _POOL: dict[tuple[str, ...], deque[Any]] = {}
 
 def _borrow(folder: Path) -> tuple[Any, deque[Any]]:
     """A fresh decoder of this model that no other stream uses, and where to put it back."""
-    dictionary, language_model, options = _model_files(folder)
+    # Decoders remember their files by name and read them again: the working directory may be another one then.
+    dictionary, language_model, options = _model_files(folder.resolve())
     files = [dictionary, language_model, *([options] if options else [])]
     idle = _POOL.setdefault(tuple(f"{path.resolve()} {path.stat().st_mtime_ns}" for path in files), deque())
     try:

@@ -1,7 +1,8 @@
 """Run by test_asr_qwen3_vllm.py: recogniser, aligner and translation model as three vLLM engines of one process.
 
-``python tests/qwen3_vllm_run.py FOLDER RECOGNISER ALIGNER`` prints JSON. FOLDER holds what tests/tiny_qwen3_asr.py
-builds, the names say which layout vLLM reads. Both libraries are asked the same, then the engines translate two talks.
+``PYTHONPATH=.:tests python tests/engines/qwen3_vllm_run.py FOLDER RECOGNISER ALIGNER`` prints JSON. FOLDER holds what
+tests/tiny_qwen3_asr.py builds, the names say which layout vLLM reads. Both libraries are asked the same, then the
+engines translate two talks.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A talk of any length whose words are known, through recogniser, aligner and translation model as three vLLM engines.
 
-``python tests/qwen3_soak.py FOLDER MINUTES [key=value …]`` makes the talk (the demo talks over and over) and tiny
-checkpoints in FOLDER, translates it, and prints what was found as JSON. `test_asr_qwen3_vllm.py` does the same for less
-than a minute. Random models agree on nothing, so what a clip says and when comes from `Oracle`; both models are asked
-all the same, as often and for as long.
+``PYTHONPATH=.:tests python tests/engines/qwen3_soak.py FOLDER MINUTES [key=value …]`` makes the talk (the demo talks
+over and over) and tiny checkpoints in FOLDER, translates it, and prints what was found as JSON. The same for less than
+a minute is in `test_asr_qwen3_vllm.py`. Random models agree on nothing, so what a clip says and when comes from
+`Oracle`; both models are asked all the same, as often and for as long.
 """
 
 from __future__ import annotations

@@ -235,3 +235,12 @@ def test_options_reach_the_decoder_and_wrong_ones_are_refused(tmp_path: Path, op
     with pytest.raises(UserError, match=message) as caught:
         SphinxRecogniser(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_decoder_is_used_again_from_another_working_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(PROJECT)
+    SphinxRecogniser("demo/asr").reset()
+    monkeypatch.chdir(tmp_path)
+    assert SphinxRecogniser(MODEL).push(np.zeros(1600, np.float32)).live == ()
