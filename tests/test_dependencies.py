@@ -38,12 +38,10 @@ def names(requirements: list[str]) -> set[str]:
 def test_tests_import_only_what_the_dev_extra_brings() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = names([*project["dependencies"], *project["optional-dependencies"]["dev"]])
-    brought = set(declared)
+    brought, known, missing = set(declared), packages_distributions(), {}
     for name in declared:
         with suppress(PackageNotFoundError):
             brought |= names(requires(name) or [])
-    known = packages_distributions()
-    missing = {}
     for path in sorted(TESTS.rglob("*.py")):
         modules = {name.partition(".")[0] for name in imported(path)}
         for module in modules - OURS - ELSEWHERE - sys.stdlib_module_names:

@@ -11,15 +11,10 @@ WORDS = (
 )
 
 
-def test_words_that_ended_too_recently_are_not_accessible() -> None:
+def test_what_counts_as_heard() -> None:
     assert Frontier.at(WORDS, 11.0, 0.0) == Frontier(3, 3)
-    assert Frontier.at(WORDS, 11.0, 0.4) == Frontier(2, 3)
+    assert Frontier.at(WORDS, 11.0, 0.4) == Frontier(2, 3)  # the last word ended too recently
     assert Frontier.at(WORDS, 11.0, 0.4, n_context=5) == Frontier(7, 8)
-
-
-def test_an_unstable_word_keeps_the_words_after_it_from_being_accessible() -> None:
-    assert Frontier.at(WORDS, 20.0, 0.0, min_stability=2) == Frontier(1, 3)
-
-
-def test_a_finished_source_is_accessible_whole() -> None:
+    assert Frontier.at(WORDS, 20.0, 0.0, min_stability=2) == Frontier(1, 3)  # an unstable word keeps back the next ones
     assert Frontier.at(WORDS, 11.0, 5.0, n_context=2, finished=True, min_stability=9) == Frontier(5, 5, True)
+    assert Frontier.at(WORDS, 11.0, 0.4).words == WORDS

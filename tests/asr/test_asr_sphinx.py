@@ -237,9 +237,7 @@ def test_options_reach_the_decoder_and_wrong_ones_are_refused(tmp_path: Path, op
     assert "\n" not in str(caught.value)
 
 
-def test_a_decoder_is_used_again_from_another_working_directory(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_decoder_outlives_a_change_of_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(PROJECT)
     SphinxRecogniser("demo/asr").reset()
     monkeypatch.chdir(tmp_path)
