@@ -108,5 +108,5 @@ def test_files_and_functions_stay_short() -> None:
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 length = (node.end_lineno or 0) - node.lineno + 1
-                too_long += [f"{module}.{node.name}: {length} lines"] if length > 60 else []
+                too_long += [f"{module}.{node.name}: {length} lines"] if length > 50 else []
     assert too_long == []
